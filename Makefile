@@ -1,0 +1,95 @@
+# Everything a newcomer types. Needs Python 3.11+ with pip and venv, and make; uses uv where it is installed.
+PYTHON   ?= python3
+VERSIONS ?= 3.11 3.12 3.13
+ARGS     ?=
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+# Two test runs side by side would measure each other, and both would build the same environment.
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-quick lint types format examples bench clean .venv
+
+BIN := .venv/bin
+PYTEST := -m pytest $(ARGS)
+
+# $(call environment,FOLDER,INTERPRETER,GROUP): a virtual environment with this package (editable) and a dependency group.
+# pip learned --group in 25.1, later than the one which Python 3.11 carries, hence the upgrade. A uv that cannot reach its
+# index (it does not read pip's settings) is no reason to stop: pip then does the same.
+define environment
+	echo "== $(1): installing (group $(3))"; \
+	rm -f $(1)/.stamp; \
+	if ! { command -v uv >/dev/null 2>&1 \
+	       && uv venv --quiet --allow-existing --python "$(2)" $(1) \
+	       && uv pip install --quiet --python $(1)/bin/python --editable . --group $(3); }; then \
+	    "$(2)" -m venv $(1); \
+	    $(1)/bin/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=25.1'; \
+	    $(1)/bin/python -m pip install -qq --disable-pip-version-check --editable . --group $(3); \
+	fi; \
+	touch $(1)/.stamp
+endef
+
+# $(call interpreter,3.12): prints the path of a Python of that version, or nothing. A pyenv shim may be on PATH and yet
+# refuse to run, so each candidate is tried; after PATH come the neighbours of our own Python (as pyenv and uv lay them
+# out), then pyenv's folder.
+define interpreter
+	neighbours=$$($(BIN)/python -c 'import pathlib, sys; print(pathlib.Path(sys.base_prefix).parent)'); \
+	for candidate in python$(1) "$$neighbours"/*$(1).*/bin/python$(1) \
+	                 "$$(pyenv root 2>/dev/null || echo /nonexistent)"/versions/$(1).*/bin/python$(1); do \
+	    if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then echo "$$candidate"; break; fi; \
+	done
+endef
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+.venv: .venv/.stamp
+.venv/.stamp: pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "hybridrt needs Python 3.11 or later; name one: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(call environment,.venv,$(PYTHON),dev)
+
+demo: .venv ## a loop that stays quick while thousands of real files are read, parsed and compressed (ARGS="--dir PATH")
+	@$(BIN)/hybridrt demo $(ARGS)
+
+test: lint types test-quick $(VERSIONS:%=test-%) ## everything: lint, types, the tests on each Python that is here
+
+test-quick: .venv ## the tests, on this Python only (ARGS="-k word")
+	@echo "== tests: $$($(BIN)/python -V)"
+	@$(BIN)/python $(PYTEST)
+
+$(VERSIONS:%=test-%): test-%: .venv
+	@if [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$*" ]; then exit 0; fi; \
+	python=$$($(call interpreter,$*)); \
+	if [ -z "$$python" ]; then echo "== tests: Python $* is not here: skipped"; exit 0; fi; \
+	if [ ! -e .venvs/$*/.stamp ] || [ pyproject.toml -nt .venvs/$*/.stamp ]; then $(call environment,.venvs/$*,$$python,test); fi; \
+	echo "== tests: $$(.venvs/$*/bin/python -V)"; \
+	.venvs/$*/bin/python $(PYTEST)
+
+lint: .venv ## ruff: rules and format
+	@echo "== lint"
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: .venv ## ruff: mend what can be mended
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+types: .venv ## mypy (strict) and basedpyright, and that the public API is typed throughout
+	@echo "== types"
+	@$(BIN)/mypy
+	@$(BIN)/basedpyright
+	@report=$$(PATH="$(CURDIR)/$(BIN):$$PATH" basedpyright --verifytypes hybridrt --ignoreexternal) \
+	    || { echo "$$report"; exit 1; }; \
+	echo "$$report" | grep "completeness"
+
+examples: .venv ## each example, one after the other
+	@$(BIN)/python $(PYTEST) tests/test_examples.py -v
+
+bench: .venv ## hybridrt beside the others and beside the floor (ARGS="--help")
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## what make and the tools made
+	rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

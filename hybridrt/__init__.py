@@ -1,0 +1,93 @@
+"""hybridrt: one ``await`` puts each piece of work where it belongs: the event loop, a thread or a process.
+
+The names are opened lazily (PEP 562), because every worker process imports this package too and must
+never pay for asyncio.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOME_OF = {
+    "Runtime": "hybridrt.runtime",
+    "Job": "hybridrt._lanes.job",
+    "Settings": "hybridrt._core.settings",
+    "Explanation": "hybridrt._core.placement",
+    "LaneStats": "hybridrt._core.stats",
+    "LoopLag": "hybridrt._core.stats",
+    "Stats": "hybridrt._core.stats",
+    "WorkerStats": "hybridrt._core.stats",
+    "cpu_bound": "hybridrt._core.placement",
+    "io_bound": "hybridrt._core.placement",
+    "current_runtime": "hybridrt.ambient",
+    "run": "hybridrt.ambient",
+    "to_process": "hybridrt.ambient",
+    "to_thread": "hybridrt.ambient",
+    "HybridrtError": "hybridrt.errors",
+    "Interrupted": "hybridrt.errors",
+    "NotSendable": "hybridrt.errors",
+    "RemoteError": "hybridrt.errors",
+    "RuntimeClosed": "hybridrt.errors",
+    "TaskExited": "hybridrt.errors",
+    "WorkerCrashed": "hybridrt.errors",
+    "WorkerStartError": "hybridrt.errors",
+}
+
+__all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes first)
+    "Runtime",
+    "Job",
+    "Settings",
+    "Explanation",
+    "LaneStats",
+    "LoopLag",
+    "Stats",
+    "WorkerStats",
+    "cpu_bound",
+    "io_bound",
+    "current_runtime",
+    "run",
+    "to_process",
+    "to_thread",
+    "HybridrtError",
+    "Interrupted",
+    "NotSendable",
+    "RemoteError",
+    "RuntimeClosed",
+    "TaskExited",
+    "WorkerCrashed",
+    "WorkerStartError",
+]
+
+if TYPE_CHECKING:
+    from ._core.placement import Explanation, cpu_bound, io_bound
+    from ._core.settings import Settings
+    from ._core.stats import LaneStats, LoopLag, Stats, WorkerStats
+    from ._lanes.job import Job
+    from .ambient import current_runtime, run, to_process, to_thread
+    from .errors import (
+        HybridrtError,
+        Interrupted,
+        NotSendable,
+        RemoteError,
+        RuntimeClosed,
+        TaskExited,
+        WorkerCrashed,
+        WorkerStartError,
+    )
+    from .runtime import Runtime
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        raise AttributeError(f"module 'hybridrt' has no attribute {name!r}")
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

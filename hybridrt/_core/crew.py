@@ -1,0 +1,224 @@
+"""Which worker gets which call, and when: decisions only, on plain data.
+
+Calls wait here, not in the workers. A worker that has nothing to do gets the next call. Behind it, calls are written
+ahead only as long as all that the worker then holds is expected to take no more than ``AHEAD_SECONDS``: a function
+that was not measured yet, or that is slow, or whose arguments are large, is never queued behind another call. What was
+written ahead can be taken back until it starts, and is, when the worker turns out to be busy for longer.
+
+Coroutine calls share workers: each goes to the worker that has the fewest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any, Generic, Protocol, TypeVar
+
+AHEAD_SECONDS = 0.001
+MOST_AHEAD = 64
+STUCK_SECONDS = 0.002
+LARGE_PAYLOAD = 1 << 14
+
+_OVERHEAD = 10e-6
+"""Seconds that a call costs a worker beside the function itself."""
+
+
+class Call(Protocol):
+    """What the crew needs to know of a call."""
+
+    number: int
+    cost: float
+    """Seconds that it is expected to take; set when it is given out."""
+    is_coroutine: bool
+    seat: Any
+    """The seat that holds it, or None while it waits; set by the crew."""
+
+    def done(self) -> bool:
+        """Whether nobody wants it any more."""
+
+    def expected(self) -> float:
+        """Seconds that the call will hardly exceed; infinite where unknown, or where it must not be written ahead."""
+
+
+C = TypeVar("C", bound=Call)
+
+
+class Seat(Generic[C]):
+    """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
+
+    __slots__ = ("is_leaving", "load", "progress", "serves_coroutines", "under_way", "worker")
+
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
+        self.under_way: dict[int, C] = {}
+        self.load = 0.0
+        self.progress = 0.0  # when it last got or answered something, on the caller's clock
+        self.serves_coroutines = False
+        self.is_leaving = False  # gets nothing more
+
+
+class Crew(Generic[C]):
+    """The waiting calls and the seats of at most ``size`` workers for calls, and as many for coroutines."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.seats: list[Seat[C]] = []
+        self._calls: deque[C] = deque()
+        self._coroutines: deque[C] = deque()
+        self._unwanted = 0  # cancelled calls that are still in one of the two queues
+
+    @property
+    def waiting(self) -> int:
+        """Calls that no worker has yet."""
+        return len(self._calls) + len(self._coroutines) - self._unwanted
+
+    @property
+    def under_way(self) -> int:
+        """Calls given to a worker and not answered."""
+        return sum(len(seat.under_way) for seat in self.seats)
+
+    def add(self, call: C) -> None:
+        """One more call waits."""
+        (self._coroutines if call.is_coroutine else self._calls).append(call)
+
+    def drop_waiting(self) -> list[C]:
+        """Take out every call that waits, in order."""
+        dropped = [call for call in (*self._calls, *self._coroutines) if not call.done()]
+        self._calls.clear()
+        self._coroutines.clear()
+        self._unwanted = 0
+        return dropped
+
+    def cancelled_waiting(self) -> None:
+        """One of the waiting calls is done before it began; it leaves its queue when its turn comes, or in bulk."""
+        self._unwanted += 1
+        if self._unwanted > 1000 and self._unwanted > self.waiting:
+            for queue in (self._calls, self._coroutines):
+                wanted = [call for call in queue if not call.done()]
+                queue.clear()
+                queue.extend(wanted)
+            self._unwanted = 0
+
+    def has_idle_seat(self) -> bool:
+        """Whether a new call would start at once."""
+        return not self._calls and any(not seat.under_way and not seat.is_leaving for seat in self.seats)
+
+    def workers_wanted(self) -> int:
+        """How many more workers would have something to do now."""
+        idle = busy = hosts = 0
+        for seat in self.seats:
+            if seat.is_leaving:
+                continue
+            if not seat.under_way:
+                idle += 1
+            elif seat.serves_coroutines:
+                hosts += 1
+            else:
+                busy += 1
+        wanted = min(len(self._calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
+        return max(0, wanted - idle)
+
+    def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
+        """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""
+        orders: list[tuple[Seat[C], list[C]]] = []
+        if self._coroutines:
+            self._give_out_coroutines(orders, now)
+        calls = self._calls
+        if not calls:
+            return orders
+        seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
+        # The newest idle worker first: its memory is warm. An idle one before any is given calls ahead.
+        for seat in sorted(reversed(seats), key=_is_busy):
+            if not calls:
+                break
+            if not seat.under_way or seat.load <= AHEAD_SECONDS / 2:
+                # A few quick calls are shared out evenly, not given to the first.
+                share = -(-len(calls) // len(seats))
+                if batch := self._fill(seat, share, now):
+                    orders.append((seat, batch))
+        return orders
+
+    def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:
+        calls = self._calls
+        batch: list[C] = []
+        under_way = seat.under_way
+        load = seat.load
+        while calls and len(batch) < share:
+            call = calls[0]
+            if call.done():
+                calls.popleft()
+                self._unwanted -= 1
+                continue
+            cost = call.expected() + _OVERHEAD
+            if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
+                break
+            calls.popleft()
+            if not under_way:
+                seat.progress = now
+                seat.serves_coroutines = False
+            call.cost = cost
+            call.seat = seat
+            load += cost
+            under_way[call.number] = call
+            batch.append(call)
+        seat.load = load
+        return batch
+
+    def _give_out_coroutines(self, orders: list[tuple[Seat[C], list[C]]], now: float) -> None:
+        while self._coroutines:
+            call = self._coroutines[0]
+            if call.done():
+                self._coroutines.popleft()
+                self._unwanted -= 1
+                continue
+            open_seats = [
+                s for s in self.seats if not s.is_leaving and (s.serves_coroutines or not s.under_way)
+            ]
+            hosts = [s for s in open_seats if s.under_way]
+            if len(hosts) >= self.size:
+                open_seats = hosts
+            if not open_seats:
+                return
+            seat = min(open_seats, key=lambda s: len(s.under_way))
+            self._coroutines.popleft()
+            if not seat.under_way:
+                seat.load = 0.0
+                seat.serves_coroutines = True
+            seat.progress = now
+            call.cost = 0.0
+            call.seat = seat
+            seat.under_way[call.number] = call
+            orders.append((seat, [call]))
+
+    def answered(self, seat: Seat[C], number: int, now: float) -> C | None:
+        """The call of this number is done at ``seat``; None where that seat does not hold it."""
+        call = seat.under_way.pop(number, None)
+        if call is not None:
+            seat.progress = now
+            seat.load = seat.load - call.cost if seat.under_way else 0.0
+        return call
+
+    def taken_back(self, seat: Seat[C], count: int) -> None:
+        """The last ``count`` calls of this seat have not started and are ours again; the wanted ones wait in front."""
+        for number in list(reversed(seat.under_way))[:count]:
+            call = seat.under_way.pop(number)
+            call.seat = None
+            seat.load -= call.cost
+            if not call.done():
+                self._calls.appendleft(call)
+
+    def stuck(self, now: float) -> list[Seat[C]]:
+        """Seats with calls behind one that takes longer than expected."""
+        return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
+
+    def seats_with_calls_ahead(self) -> list[Seat[C]]:
+        """Seats that hold more than the call they are running."""
+        return [s for s in self.seats if len(s.under_way) > 1 and not s.serves_coroutines]
+
+    def remove(self, seat: Seat[C]) -> list[C]:
+        """This worker has gone; the calls that went with it, in order."""
+        self.seats.remove(seat)
+        return list(seat.under_way.values())
+
+
+def _is_busy(seat: Seat[C]) -> bool:
+    return bool(seat.under_way)

@@ -1,0 +1,101 @@
+"""Every option of a runtime, in one place: keyword = field = environment variable = row in the documentation."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import Any
+
+from .budget import cpu_budget
+
+
+def _setting(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The options of a ``Runtime``. Each may also be given as ``HYBRIDRT_<NAME>``; a keyword wins over it."""
+
+    threads: int = _setting(40, "Most threads at once. They start when needed and leave when idle.")
+    processes: int = _setting(
+        0, "Most worker processes at once; 0 means one for each CPU that is really ours."
+    )
+    thread_idle: float = _setting(10.0, "Seconds without work after which a thread leaves.")
+    shutdown_grace: float = _setting(
+        10.0, "Seconds that leaving the runtime waits for accepted work before it stops it."
+    )
+    interrupt_grace: float = _setting(
+        0.5, "Seconds that a cancelled call has to stop after the interrupt, before its worker is killed."
+    )
+    preload: tuple[str, ...] = _setting(
+        (), "Modules imported once in the zygote: every worker then has them at once and shares their memory."
+    )
+    loop_lag: float = _setting(
+        0.1, "Seconds between two measurements of the loop's lag for stats(); 0 turns it off."
+    )
+
+    def __post_init__(self) -> None:
+        """Refuse nonsense where the user can see it, and fill in what depends on the machine."""
+        _require_count("threads", self.threads, least=1)
+        _require_count("processes", self.processes, least=0)
+        for name in ("thread_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):
+            _require_seconds(name, getattr(self, name))
+        _require_modules(self.preload)
+        if self.processes == 0:
+            object.__setattr__(self, "processes", cpu_budget().cpus)
+
+    @classmethod
+    def load(cls, given: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
+        """The settings from keywords, then ``HYBRIDRT_<NAME>`` variables, then the defaults.
+
+        Raises TypeError for an unknown keyword, ValueError or TypeError for a value that makes no sense.
+        """
+        known = {f.name: f for f in fields(cls)}
+        for name in given:
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                hint = f"; did you mean {close[0]!r}?" if close else ""
+                raise TypeError(f"Runtime has no setting {name!r}{hint} (there are: {', '.join(known)})")
+        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        for name, f in known.items():
+            text = environ.get(variable := f"HYBRIDRT_{name.upper()}")
+            if text is not None and name not in values:
+                values[name] = _parse(variable, text, f.default)
+        return cls(**values)
+
+
+def _parse(variable: str, text: str, default: object) -> object:
+    if isinstance(default, tuple):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    kind = type(default)
+    try:
+        return kind(text)  # type: ignore[call-arg]  # int or float: both take a text
+    except ValueError:
+        raise ValueError(f"environment variable {variable}={text!r} is not a valid {kind.__name__}") from None
+
+
+def _require_count(name: str, value: object, *, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"Runtime({name}=...) must be an integer, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"Runtime({name}={value}) makes no sense: it must be at least {least}")
+
+
+def _require_seconds(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"Runtime({name}=...) must be a number of seconds, not {type(value).__name__}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(
+            f"Runtime({name}={value}) makes no sense: it must be a finite number of seconds, 0 or more"
+        )
+
+
+def _require_modules(value: object) -> None:
+    if isinstance(value, str) or not isinstance(value, tuple | list):
+        raise TypeError(f"Runtime(preload=...) must be a tuple of module names, not {type(value).__name__}")
+    for name in value:
+        if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+            raise ValueError(f"Runtime(preload=...) must hold names of modules; {name!r} is none")

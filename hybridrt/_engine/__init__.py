@@ -1,0 +1,1 @@
+"""Floor 1, WORKERS: child processes of our own, and the bytes between them and us."""

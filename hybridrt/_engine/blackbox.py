@@ -1,0 +1,66 @@
+"""A page of memory that a worker and its parent share and that survives the worker.
+
+The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
+call as well); faulthandler writes the Python stack there when the worker crashes.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+_PAGE = 4096
+_NUMBER = struct.Struct("<Q")
+_MOST_STACK = 64 * 1024
+
+
+class BlackBox:
+    """One worker's box; ``fd`` is anonymous memory (an unlinked file where the system has no memfd)."""
+
+    __slots__ = ("_page", "fd")
+
+    def __init__(self, fd: int | None = None) -> None:
+        """A new box, or the one behind the descriptor ``fd`` that came from the parent."""
+        if fd is None:
+            fd = _anonymous_file()
+            os.ftruncate(fd, _PAGE)
+        self.fd = fd
+        self._page = mmap.mmap(fd, _PAGE)
+
+    @property
+    def unwanted(self) -> int:
+        """Number of the call that is to be interrupted; 0 for none."""
+        number: int = _NUMBER.unpack_from(self._page, 0)[0]
+        return number
+
+    @unwanted.setter
+    def unwanted(self, number: int) -> None:
+        _NUMBER.pack_into(self._page, 0, number)
+
+    def record_crashes(self) -> None:
+        """In the worker: from now on a crash leaves the Python stack in the box."""
+        import faulthandler
+
+        os.lseek(self.fd, _PAGE, os.SEEK_SET)
+        faulthandler.enable(self.fd, all_threads=True)
+
+    def stack(self) -> str:
+        """What faulthandler wrote before the worker died, or ""."""
+        return os.pread(self.fd, _MOST_STACK, _PAGE).decode("utf-8", "replace").strip()
+
+    def close(self) -> None:
+        """Let go of the memory; a second time is harmless."""
+        if self.fd >= 0:
+            self._page.close()
+            os.close(self.fd)
+            self.fd = -1
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("hybridrt", os.MFD_CLOEXEC)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:  # macOS: no name is left, and dup keeps the memory
+        return os.dup(file.fileno())

@@ -1,0 +1,187 @@
+"""Our hold on one worker: send, hear, take back, interrupt, kill. No decisions, one owner (the loop's thread)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable
+
+from . import wire
+from .blackbox import BlackBox
+from .worker import INTERRUPT
+
+_SEND_BUFFER = 1 << 18
+
+
+class Child:
+    """One worker process and the channel to it.
+
+    ``on_readable(child)`` is called from the loop when answers can be read; ``read`` then takes them in.
+    """
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, number: int, on_readable: Callable[[Child], None]
+    ) -> None:
+        """Raises OSError where descriptors are used up. ``give_away`` then hands the far ends to the zygote."""
+        self.number = number
+        self.pid = 0  # until the zygote has told it
+        self.unsent = 0  # bytes that the kernel has not taken yet
+        self.known: dict[int, int] = {}  # functions that the worker has: number -> version
+        self.to_forget: list[int] = []  # functions that it need not keep
+        self.path: list[str] = []  # its sys.path
+        self.has_answered = False
+        self.ponged = 0  # the last PING that it answered; minus a number: of the one that it has not
+        self._loop = loop
+        self._pidfd = -1
+        self._reader = wire.FrameReader()
+        self._backlog: list[memoryview] = []
+        self._channel, self._far_channel = socket.socketpair()
+        try:
+            self._tokens_read, self._tokens_write = os.pipe()
+            os.set_blocking(self._tokens_read, False)
+            os.set_blocking(self._tokens_write, False)
+            self.box = BlackBox()
+        except OSError:
+            self.close()
+            raise
+        self._channel.setblocking(False)
+        self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        self._far_channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
+        loop.add_reader(self._channel, on_readable, self)
+
+    def give_away(self, fork: Callable[[int, int, int, int], None]) -> None:
+        """Hand the worker's ends of everything to ``fork(number, channel, tokens, box)``."""
+        with self._far_channel:
+            fork(self.number, self._far_channel.fileno(), self._tokens_read, self.box.fd)
+
+    def adopt(self, pid: int, pidfd: int) -> None:
+        """The worker is there, as ``pid``."""
+        self.pid = pid
+        self._pidfd = pidfd
+
+    def watch_death(self, on_death: Callable[[Child], None]) -> None:
+        """Hear of the worker's death from the kernel, where the zygote can no longer tell."""
+        if self._pidfd >= 0:
+            self._loop.add_reader(self._pidfd, on_death, self)
+
+    def send(self, data: bytes) -> None:
+        """Write frames; what the kernel does not take now is written as room comes. Never waits, never raises."""
+        if not self._backlog:
+            try:
+                sent = self._channel.send(data)
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                return  # the worker has gone; its death is on its way to us
+            if sent == len(data):
+                return
+            self._loop.add_writer(self._channel, self._send_backlog)
+            self._backlog.append(memoryview(data)[sent:])
+            self.unsent = len(data) - sent
+        else:
+            self._backlog.append(memoryview(data))
+            self.unsent += len(data)
+
+    def _send_backlog(self) -> None:
+        try:
+            sent = self._channel.sendmsg(self._backlog[:64])
+        except BlockingIOError:
+            return
+        except OSError:
+            self._backlog.clear()
+            sent = 0
+        self.unsent -= sent
+        while self._backlog and sent >= len(self._backlog[0]):
+            sent -= len(self._backlog.pop(0))
+        if self._backlog:
+            self._backlog[0] = self._backlog[0][sent:]
+        else:
+            self.unsent = 0
+            self._loop.remove_writer(self._channel)
+
+    def read(self) -> int:
+        """Take in what has arrived: the count of bytes, 0 at the end of the channel, -1 where nothing is there now.
+
+        Then call ``next_frame`` until it gives None.
+        """
+        try:
+            count = self._channel.recv_into(self._reader.room())
+        except BlockingIOError:
+            return -1
+        except OSError:
+            return 0
+        self._reader.filled(count)
+        return count
+
+    def next_frame(self) -> wire.Frame | None:
+        """The next whole answer that was read, or None."""
+        return self._reader.next_frame()
+
+    def deafen(self) -> None:
+        """Hear nothing more from the channel (it has ended; the loop would call again and again)."""
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel)
+
+    def allow(self, numbers: list[int]) -> None:
+        """Put a token for each of these written-ahead calls into the pipe. At most 64: it never fills."""
+        os.write(self._tokens_write, b"".join([wire.TOKEN.pack(number & 0xFFFFFFFF) for number in numbers]))
+
+    def take_back(self) -> int:
+        """Take all tokens that the worker has not: that many of the last written-ahead calls are ours again."""
+        try:
+            return len(os.read(self._tokens_read, 4096)) // wire.TOKEN.size
+        except BlockingIOError:
+            return 0
+
+    def interrupt(self, number: int) -> None:
+        """Throw ``Interrupted`` into call ``number`` if that is what the worker is running when it hears of it."""
+        self.box.unwanted = number
+        self._signal(INTERRUPT)
+
+    def kill(self) -> None:
+        """SIGKILL, to the worker and to what its calls have started in its process group."""
+        if self.pid:
+            if self._signal(signal.SIGKILL):
+                try:
+                    os.killpg(self.pid, signal.SIGKILL)
+                except OSError:
+                    pass
+        else:
+            self._hang_up()  # not forked yet: it will find its channel closed
+
+    def _hang_up(self) -> None:
+        try:
+            self._channel.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+    def _signal(self, number: int) -> bool:
+        try:
+            if self._pidfd >= 0:
+                signal.pidfd_send_signal(self._pidfd, number)
+            elif self.pid:
+                os.kill(self.pid, number)
+        except OSError:
+            return False  # it has gone
+        return True
+
+    def close(self) -> None:
+        """Give back every descriptor; a second time is harmless."""
+        if self._pidfd >= 0:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._pidfd = -1
+        if self._channel.fileno() >= 0:
+            self._loop.remove_reader(self._channel)
+            self._loop.remove_writer(self._channel)
+            self._channel.close()
+        self._far_channel.close()
+        for fd in (getattr(self, "_tokens_read", -1), getattr(self, "_tokens_write", -1)):
+            if fd >= 0:
+                os.close(fd)
+        self._tokens_read = self._tokens_write = -1
+        if hasattr(self, "box"):
+            self.box.close()
+        self._backlog.clear()

@@ -1,0 +1,97 @@
+"""Functions on their way to workers: sent once to each worker, then called by number."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+
+from .parcel import dumps_by_value, fixed_state, is_importable, same_state
+
+
+class Definition:
+    """A function as bytes under a number; ``version`` changes whenever the bytes do."""
+
+    __slots__ = ("data", "number", "version")
+
+    def __init__(self, number: int, version: int, data: bytes) -> None:
+        self.number = number
+        self.version = version
+        self.data = data
+
+
+class _Entry:
+    __slots__ = ("definition", "ref", "state")
+
+    def __init__(
+        self, ref: weakref.ref[Any], definition: Definition | None, state: tuple[object, ...] | None
+    ) -> None:
+        self.ref = ref
+        self.definition = definition
+        self.state = state  # of a by-value function, when its bytes were made; None: they cannot be trusted
+
+
+class Definitions:
+    """The functions that calls may name by number.
+
+    ``on_gone(number)`` is called when the function behind a number has been garbage-collected. It may be called in the
+    middle of anything, so it may only take note.
+    """
+
+    def __init__(self, on_gone: Callable[[int], None]) -> None:
+        self._entries: dict[int, _Entry] = {}
+        self._numbers = itertools.count(1)
+        self._versions = itertools.count(1)
+        self._on_gone = on_gone
+
+    def find(self, fn: Callable[..., Any]) -> Definition | None:
+        """How to name ``fn``, or None where it has to travel inside the call.
+
+        An importable function is named for good. A by-value function travels inside its first call, because there may
+        be no second; from then on it is named, and renewed when anything that it depends on may have changed. Raises
+        what the pickler raises.
+        """
+        entry = self._entries.get(id(fn))
+        if entry is None or entry.ref() is not fn:
+            return self._meet(fn)
+        if entry.state is _IMPORTABLE:
+            return entry.definition
+        state = fixed_state(fn)  # type: ignore[arg-type]  # only functions get an entry of this kind
+        if entry.definition is None or not same_state(state, entry.state):
+            data = dumps_by_value(fn)
+            entry.state = state
+            if entry.definition is None:
+                entry.definition = Definition(next(self._numbers), next(self._versions), data)
+            elif entry.definition.data != data:
+                entry.definition = Definition(entry.definition.number, next(self._versions), data)
+        return entry.definition
+
+    def _meet(self, fn: Callable[..., Any]) -> Definition | None:
+        from pickle import dumps
+
+        definition = None
+        state: tuple[object, ...] | None = None
+        try:
+            ref = weakref.ref(fn, self._forgetter(id(fn)))
+        except TypeError:
+            return None
+        if is_importable(fn):
+            definition = Definition(next(self._numbers), next(self._versions), dumps(fn, 5))
+            state = _IMPORTABLE
+        elif not isinstance(fn, FunctionType):
+            return None
+        self._entries[id(fn)] = _Entry(ref, definition, state)
+        return definition
+
+    def _forgetter(self, key: int) -> Callable[[object], None]:
+        def forget(_: object) -> None:
+            entry = self._entries.pop(key, None)
+            if entry is not None and entry.definition is not None:
+                self._on_gone(entry.definition.number)
+
+        return forget
+
+
+_IMPORTABLE: tuple[object, ...] = ("importable",)

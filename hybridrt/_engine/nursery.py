@@ -1,0 +1,170 @@
+"""Our hold on the zygote: starts it when the first worker is wanted, asks it for workers, hears of their deaths."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from .zygote import open_control, receive_message, send_message
+
+_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+_BOOT = (
+    "import sys; sys.path.insert(0, {path!r}); from hybridrt._engine.zygote import main; main({fd}, {parent})"
+)
+
+
+class Nursery:
+    """One zygote and the conversation with it. All methods belong to the loop's thread.
+
+    ``on_forked(id, pid, pidfd)`` (pidfd -1 where the system has none), ``on_refused(id, error)``,
+    ``on_exited(pid, exitcode)`` and ``on_lost(exitcode)`` are called from the loop as the zygote's messages arrive.
+    After ``on_lost`` the next ``fork`` starts another zygote.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        preload: Iterable[str],
+        on_forked: Callable[[int, int, int], None],
+        on_refused: Callable[[int, OSError], None],
+        on_exited: Callable[[int, int], None],
+        on_lost: Callable[[int | None], None],
+    ) -> None:
+        self._loop = loop
+        self._preload = tuple(preload)
+        self._on_forked = on_forked
+        self._on_refused = on_refused
+        self._on_exited = on_exited
+        self._on_lost = on_lost
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self.path: list[str] = []
+        """``sys.path`` as the zygote, and so a fresh worker, has it."""
+
+    @property
+    def pid(self) -> int | None:
+        """The zygote's process id, or None where there is none now."""
+        return self._process.pid if self._process else None
+
+    def fork(self, number: int, channel: int, tokens: int, box: int) -> None:
+        """Ask for a worker that gets these descriptors; raises OSError where no zygote can be started."""
+        if self._control is None:
+            self._start()
+        assert self._control is not None
+        send_message(self._control, ("fork", number), (channel, tokens, box))
+
+    def preload(self, names: Iterable[str]) -> None:
+        """Import these modules in the zygote, for the workers to come."""
+        self._preload = tuple(dict.fromkeys((*self._preload, *names)))
+        if self._control is not None:
+            send_message(self._control, ("preload", tuple(names)))
+
+    def _start(self) -> None:
+        ours, theirs = open_control()
+        with theirs:
+            boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid())
+            try:
+                # A session of its own: neither Ctrl-C nor a kill of our process group reaches the zygote, which
+                # has to be there afterwards to clear up.
+                self._process = subprocess.Popen(
+                    [sys.executable, *_interpreter_options(), "-c", boot],
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            except OSError:
+                ours.close()
+                raise
+        ours.setblocking(False)
+        self._control = ours
+        self._loop.add_reader(ours, self._on_readable)
+        self.path = list(sys.path)
+        send_message(ours, ("path", self.path))
+        if self._preload:
+            send_message(ours, ("preload", self._preload))
+
+    def _on_readable(self) -> None:
+        while self._control is not None:
+            try:
+                message, fds = receive_message(self._control)
+            except BlockingIOError:
+                return
+            match message:
+                case None:
+                    self._lost()
+                case ("forked", int(number), int(pid)):
+                    self._on_forked(number, pid, fds[0] if fds else -1)
+                case ("refused", int(number), errno, str(text)):
+                    self._on_refused(number, OSError(errno, text))
+                case ("exited", int(pid), int(exitcode)):
+                    self._on_exited(pid, exitcode)
+                case ("preload failed", str(name), str(text)):
+                    warnings.warn(
+                        f"hybridrt could not preload {name!r} in its workers: {text}",
+                        RuntimeWarning,
+                        stacklevel=1,
+                    )
+
+    def _lost(self) -> None:
+        self._drop_control()
+        process, self._process = self._process, None
+        exitcode = None
+        if process is not None:
+            try:
+                exitcode = process.wait(
+                    timeout=1
+                )  # its end of the channel is closed: it has gone, or is going
+            except subprocess.TimeoutExpired:
+                process.kill()
+                exitcode = process.wait()
+        self._on_lost(exitcode)
+
+    def _drop_control(self) -> None:
+        if self._control is not None:
+            self._loop.remove_reader(self._control)
+            self._control.close()
+            self._control = None
+
+    def close(self) -> None:
+        """Close the channel: the zygote kills what is left of its workers and goes. Does not wait."""
+        self._drop_control()
+
+    async def wait_closed(self) -> None:
+        """Until the zygote has gone and is reaped; it has nothing to wait for itself, so this is short."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            delay = 0.0005
+            while process.poll() is None:
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, 0.02)
+        except asyncio.CancelledError:
+            process.kill()
+            process.wait()
+            raise
+
+
+def _interpreter_options() -> list[str]:
+    """This interpreter's own options, so that a worker decodes, warns, asserts and imports as we do."""
+    options = []
+    flags = sys.flags
+    for flag, option in (("optimize", "-O"), ("dont_write_bytecode", "-B"), ("bytes_warning", "-b")):
+        options += [option] * int(getattr(flags, flag))
+    if flags.isolated:
+        options.append("-I")
+    else:
+        options += ["-E"] * flags.ignore_environment + ["-s"] * flags.no_user_site + ["-P"] * flags.safe_path
+    options += ["-S"] * flags.no_site
+    options += [f"-W{option}" for option in sys.warnoptions]
+    for name, value in sys._xoptions.items():
+        if name not in ("frozen_modules", "importtime"):
+            options.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return options

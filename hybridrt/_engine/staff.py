@@ -1,0 +1,133 @@
+"""All workers of one lane, from the wish for one to its reaped death."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterable
+
+from . import wire
+from .child import Child
+from .nursery import Nursery
+
+_FAREWELL_SECONDS = 1.0
+
+
+class Staff:
+    """Hires workers through the nursery, and reports what becomes of them from the loop's thread.
+
+    ``on_readable(child)``: answers can be read. ``on_started(child)``: the worker is there.
+    ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``error`` is set
+    where it was never there. After ``on_death`` the child is closed.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        preload: Iterable[str],
+        on_readable: Callable[[Child], None],
+        on_started: Callable[[Child], None],
+        on_death: Callable[[Child, int | None, OSError | None], None],
+    ) -> None:
+        self._loop = loop
+        self._on_readable = on_readable
+        self._on_started = on_started
+        self._on_death = on_death
+        self._nursery = Nursery(
+            loop,
+            preload=preload,
+            on_forked=self._forked,
+            on_refused=self._refused,
+            on_exited=self._exited,
+            on_lost=self._zygote_lost,
+        )
+        self._children: dict[int, Child] = {}
+        self._by_pid: dict[int, Child] = {}
+        self._next = 1
+        self._all_gone: asyncio.Future[None] | None = None
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote, or None where there is none now."""
+        return self._nursery.pid
+
+    def hire(self) -> Child:
+        """One more worker. Calls may be sent to it at once: they wait in its channel until it is there.
+
+        Raises OSError where descriptors or processes are used up.
+        """
+        number = self._next
+        self._next += 1
+        child = Child(self._loop, number, self._on_readable)
+        try:
+            child.give_away(self._nursery.fork)
+        except OSError:
+            child.close()
+            raise
+        child.path = self._nursery.path
+        self._children[number] = child
+        return child
+
+    def path_news(self, child: Child) -> list[str] | None:
+        """``sys.path`` where it is not what this worker has (it has it from now on), else None."""
+        if child.path == sys.path:
+            return None
+        child.path = list(sys.path)
+        return child.path
+
+    def preload(self, names: Iterable[str]) -> None:
+        """Import these modules in the zygote, for the workers to come."""
+        self._nursery.preload(names)
+
+    def _forked(self, number: int, pid: int, pidfd: int) -> None:
+        child = self._children[number]
+        child.adopt(pid, pidfd)
+        self._by_pid[pid] = child
+        self._on_started(child)
+
+    def _refused(self, number: int, error: OSError) -> None:
+        self._bury(self._children[number], None, error)
+
+    def _exited(self, pid: int, exitcode: int) -> None:
+        child = self._by_pid.get(pid)
+        if child is not None:
+            self._bury(child, exitcode, None)
+
+    def _zygote_lost(self, exitcode: int | None) -> None:
+        how = "vanished" if exitcode is None else f"exited with {exitcode}"
+        for child in tuple(self._children.values()):
+            if child.pid:
+                child.watch_death(lambda child: self._bury(child, None, None))
+            else:
+                error = ChildProcessError(
+                    f"the process that forks workers {how} before it could start this one"
+                )
+                self._bury(child, None, error)
+
+    def _bury(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
+        if self._children.pop(child.number, None) is None:
+            return
+        self._by_pid.pop(child.pid, None)
+        try:
+            self._on_death(child, exitcode, error)
+        finally:
+            child.close()
+            if not self._children and self._all_gone is not None and not self._all_gone.done():
+                self._all_gone.set_result(None)
+
+    async def close(self) -> None:
+        """Dismiss everybody: a farewell first (atexit hooks run), a kill for who stays. Nothing is left behind."""
+        try:
+            if self._children:
+                self._all_gone = self._loop.create_future()
+                for child in self._children.values():
+                    child.send(wire.pack(wire.QUIT, 0, 0))
+                await asyncio.wait([self._all_gone], timeout=_FAREWELL_SECONDS)
+        finally:
+            for child in tuple(self._children.values()):
+                child.kill()
+            self._nursery.close()
+            for child in tuple(self._children.values()):
+                self._bury(child, None, None)
+            await self._nursery.wait_closed()

@@ -1,0 +1,115 @@
+"""Bytes <-> frames, sans-I/O: the one format spoken on the socket between us and a worker.
+
+A frame is a header (payload length, call number, function number or microseconds, kind) and its payload. Both
+sides read through ``FrameReader``: small frames are parsed in place from one reused buffer; a frame larger than
+the buffer gets a buffer of its own, so that its bytes are copied from the kernel once.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+# to a worker
+CALL = 1  # run function `extra` with the pickled (args, kwargs); `extra` 0: the payload is (fn, args, kwargs)
+AHEAD = 2  # the same, written ahead: to be run only if its token can be taken from the token pipe
+COROUTINE = 3  # the same, for a coroutine function: runs beside others on the worker's event loop
+CANCEL = 4  # stop the coroutine call of this number
+DEFINE = 5  # function `extra` is what the payload unpickles to, from here on in the stream
+FORGET = 6  # function `extra` is not needed any more
+PATH = 7  # sys.path as our process has it now
+QUIT = 8  # leave, running atexit hooks
+PING = 9  # answer PONG from the event loop, if it still turns
+
+# from a worker; `extra` is the microseconds that the call took
+RESULT = 16  # payload: the pickled result
+FAILED = 17  # payload: the packed exception (failure.py)
+STOPPED = 18  # the interrupt ended the call
+UNSENDABLE = 19  # the result cannot be pickled; payload: pickled (where, reason)
+PONG = 20
+
+_HEADER = struct.Struct("<QQIB")
+HEADER_SIZE = _HEADER.size
+_pack_header = _HEADER.pack
+_unpack_header = _HEADER.unpack_from
+
+TOKEN = struct.Struct("<I")
+"""A token names the written-ahead call that it allows by the low 32 bits of the call's number."""
+
+
+class Frame(NamedTuple):
+    """One message. The payload is a view into the reader's buffer: use it before the next ``next_frame``."""
+
+    kind: int
+    number: int
+    extra: int
+    payload: memoryview
+
+
+def pack(kind: int, number: int, extra: int, payload: bytes = b"") -> bytes:
+    """The bytes of one frame."""
+    return _pack_header(len(payload), number, extra, kind) + payload
+
+
+def pack_header(kind: int, number: int, extra: int, length: int) -> bytes:
+    """The header alone, for a payload too large to be worth copying."""
+    return _pack_header(length, number, extra, kind)
+
+
+class FrameReader:
+    """Turns a stream of bytes into frames: fill ``room()``, say how much with ``filled(n)``, then ``next_frame()``."""
+
+    __slots__ = ("_buffer", "_end", "_large", "_large_end", "_start", "_view")
+
+    def __init__(self, size: int = 1 << 16) -> None:
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
+        self._start = self._end = 0
+        self._large: memoryview | None = None  # the frame that outgrew the buffer, header included
+        self._large_end = 0
+
+    def room(self) -> memoryview:
+        """Where the next bytes go; never empty. Call only when ``next_frame`` gave None."""
+        if self._large is not None:
+            return self._large[self._large_end :]
+        if self._start:
+            self._view[: self._end - self._start] = bytes(self._view[self._start : self._end])
+            self._end -= self._start
+            self._start = 0
+        return self._view[self._end :]
+
+    def filled(self, count: int) -> None:
+        """``count`` bytes were written into the last ``room()``."""
+        if self._large is not None:
+            self._large_end += count
+        else:
+            self._end += count
+
+    def next_frame(self) -> Frame | None:
+        """The next whole frame, or None where more bytes are needed."""
+        if self._large is not None:
+            return self._next_large(self._large)
+        start = self._start
+        have = self._end - start
+        if have < HEADER_SIZE:
+            return None
+        length, number, extra, kind = _unpack_header(self._buffer, start)
+        total = HEADER_SIZE + length
+        if have < total:
+            if total > len(self._buffer):
+                self._large = memoryview(bytearray(total))
+                self._large[:have] = self._view[start : self._end]
+                self._large_end = have
+                self._start = self._end = 0
+            return None
+        self._start = start + total
+        if self._start == self._end:
+            self._start = self._end = 0
+        return Frame(kind, number, extra, self._view[start + HEADER_SIZE : start + total])
+
+    def _next_large(self, large: memoryview) -> Frame | None:
+        if self._large_end < len(large):
+            return None
+        _, number, extra, kind = _unpack_header(large, 0)
+        self._large = None
+        return Frame(kind, number, extra, large[HEADER_SIZE:])

@@ -1,0 +1,218 @@
+"""The small parent of all workers: preloads modules, forks workers, reaps them, and outlives nobody.
+
+It runs in a fresh interpreter, never has a second thread, and loads only what workers need, so that a fork takes a
+millisecond or two and a new worker shares nearly all its memory. The script's ``__main__`` is not loaded, here or in a
+worker: no guard is needed, and the top level of a script never runs twice.
+
+It speaks with our process over one datagram-like socket (whole messages, descriptors attached):
+
+    to the zygote     ("fork", id) with the worker's channel, token pipe and black box
+                      ("preload", names)   ("path", sys.path)
+    from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
+                      ("exited", pid, status)   ("preload failed", name, text)
+
+End of file, or the death of our process (its pidfd), means: kill every worker with its process group, and go. The
+zygote is always waiting in poll, so this works also where every worker is busy in C code.
+"""
+
+from __future__ import annotations
+
+import array
+import gc
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from . import worker
+from .blackbox import BlackBox
+
+_MOST_MESSAGE = 1 << 17
+_MOST_FDS = 3
+
+
+def open_control() -> tuple[socket.socket, socket.socket]:
+    """The two ends of a control channel that keeps messages whole."""
+    kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
+    return socket.socketpair(socket.AF_UNIX, kind)
+
+
+def send_message(control: socket.socket, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
+    """Send one whole message; raises OSError where the other side has gone or its queue is full."""
+    data = pickle.dumps(message)
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
+    control.sendmsg([data], rights)
+
+
+def receive_message(control: socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
+    """One whole message and its descriptors; None at the end. Raises BlockingIOError where there is none yet."""
+    fds = array.array("i")
+    try:
+        data, ancillary, _, _ = control.recvmsg(_MOST_MESSAGE, socket.CMSG_SPACE(_MOST_FDS * fds.itemsize))
+    except ConnectionError:
+        return None, []
+    for level, kind, content in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
+    return (pickle.loads(data) if data else None), list(fds)
+
+
+class Zygote:
+    """The state of this process as a zygote; ``serve`` is its life."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self._control = control
+        self._parent = parent
+        self._children: set[int] = set()
+        self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+
+    def serve(self) -> Callable[[], None] | None:
+        """Until our process has gone. In a forked child this returns what the child has to do with its life."""
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(worker.INTERRUPT, signal.SIG_IGN)  # for workers that are too young to have a handler
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        poll = select.poll()
+        watched = (self._control.fileno(), self._wake_read, self._pidfd)
+        for fd in watched:
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
+        timeout = None if self._pidfd >= 0 else 500
+        while True:
+            ready = {fd for fd, _ in poll.poll(timeout)}
+            if self._wake_read in ready:
+                self._reap()
+            if self._pidfd in ready or os.getppid() != self._parent:
+                break
+            if self._control.fileno() in ready:
+                message, fds = receive_message(self._control)
+                if message is None:
+                    break
+                life = self._obey(message, fds)
+                if life is not None:
+                    return life
+        self._kill_all()
+        return None
+
+    def _obey(self, message: tuple[Any, ...], fds: list[int]) -> Callable[[], None] | None:
+        match message:
+            case ("fork", number):
+                return self._fork(number, fds)
+            case ("preload", names):
+                for name in names:
+                    self._preload(name)
+            case ("path", path):
+                sys.path[:] = path
+        return None
+
+    def _preload(self, name: str) -> None:
+        try:
+            __import__(name)
+        except BaseException as exc:
+            self._tell(("preload failed", name, f"{type(exc).__name__}: {exc}"))
+
+    def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
+        gc.collect()
+        gc.freeze()  # a collection in a child would write to every object's header, and so copy every page
+        try:
+            pid = os.fork()
+        except OSError as exc:
+            for fd in fds:
+                os.close(fd)
+            self._tell(("refused", number, exc.errno, str(exc)))
+            return None
+        if pid == 0:
+            return self._become_worker(fds)
+        for fd in fds:
+            os.close(fd)
+        self._children.add(pid)
+        try:
+            os.setpgid(pid, pid)
+        except OSError:
+            pass  # the child was quicker, or has gone already
+        if hasattr(os, "pidfd_open"):
+            pidfd = os.pidfd_open(pid)  # nobody but us reaps it, so the pid is still this child's
+            self._tell(("forked", number, pid), (pidfd,))
+            os.close(pidfd)
+        else:
+            self._tell(("forked", number, pid))
+        return None
+
+    def _become_worker(self, fds: list[int]) -> Callable[[], None]:
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._control.close()
+        for fd in (self._wake_read, self._wake_write, self._pidfd):
+            if fd >= 0:
+                os.close(fd)
+        try:
+            os.setpgid(0, 0)
+        except OSError:
+            pass  # the zygote was quicker
+        channel, tokens, box = fds
+
+        def life() -> None:
+            gc.enable()
+            worker.main(socket.socket(fileno=channel), tokens, BlackBox(box))
+
+        return life
+
+    def _reap(self) -> None:
+        try:
+            while os.read(self._wake_read, 512):
+                pass
+        except BlockingIOError:
+            pass
+        while self._children:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            if pid in self._children:
+                self._children.discard(pid)
+                self._tell(("exited", pid, os.waitstatus_to_exitcode(status)))
+
+    def _kill_all(self) -> None:
+        for pid in self._children:
+            for kill, target in ((os.killpg, pid), (os.kill, pid)):
+                try:
+                    kill(target, signal.SIGKILL)
+                except OSError:
+                    pass  # gone already, or not yet the leader of its group
+        for pid in self._children:
+            try:
+                os.waitpid(pid, 0)
+            except ChildProcessError:
+                pass
+
+    def _tell(self, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
+        try:
+            send_message(self._control, message, fds)
+        except OSError:
+            pass  # our process has gone; poll says so next
+
+
+def main(control: int, parent: int) -> None:
+    """Be the zygote of the process ``parent``; in the forked children, be a worker."""
+    gc.disable()
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(
+                line_buffering=True
+            )  # a worker may be killed at any time: what it printed is out by then
+    if os.getppid() != parent:
+        return
+    life = Zygote(socket.socket(fileno=control), parent).serve()
+    if life is not None:
+        life()

@@ -1,0 +1,111 @@
+"""A lane on somebody else's executor: ``Runtime(processes=executor)`` sends the process calls there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from functools import partial
+from typing import Any
+
+from .._core.function import COROUTINE, GENERATOR, Function
+from .._core.stats import LaneStats, WorkerStats
+from .._engine.failure import presentable
+from ..errors import RuntimeClosed
+from .counters import Counters
+from .job import Job
+
+
+class ForeignLane:
+    """Calls go to ``executor`` as they are, and its promises hold: most cannot stop what is running.
+
+    The executor is not ours: leaving the runtime waits for our calls and does not shut it down.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+        self._loop = loop
+        self.executor = executor
+        self._counters = Counters()
+        self._open: dict[Job[Any], Future[Any]] = {}
+        self._is_closed = False
+
+    def submit(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Hand the call to the executor. Raises what its ``submit`` raises."""
+        if self._is_closed:
+            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        if function.kind == GENERATOR:
+            raise TypeError(
+                f"{function.name} is a generator function, and a generator cannot leave its process"
+            )
+        if function.kind == COROUTINE:
+            future = self.executor.submit(_run_coroutine, fn, args, kwargs)
+        else:
+            future = self.executor.submit(fn, *args, **kwargs)
+        job: Job[Any] = Job(loop=self._loop)
+        job.lane = "process"
+        job.function = function
+        job.stop_work = self._stop
+        self._open[job] = future
+        future.add_done_callback(partial(self._done, job))
+        return job
+
+    def _done(self, job: Job[Any], future: Future[Any]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._finish, job, future)
+        except RuntimeError:
+            pass  # the loop is closed: nobody waits any more
+
+    def _finish(self, job: Job[Any], future: Future[Any]) -> None:
+        self._open.pop(job, None)
+        if job.done():
+            return
+        if future.cancelled():
+            self._counters.cancelled += 1
+            job.cancel()
+        elif (exc := future.exception()) is not None:
+            self._counters.failed += 1
+            job.set_exception(presentable(exc))
+        else:
+            self._counters.succeeded += 1
+            job.set_result(future.result())
+
+    def _stop(self, job: Job[Any]) -> None:
+        self._counters.cancelled += 1
+        future = self._open.get(job)
+        if future is not None:
+            future.cancel()
+
+    async def warm_up(self) -> None:
+        """Nothing: the executor starts its workers itself."""
+
+    def stats(self) -> LaneStats:
+        """A snapshot; how many workers the executor has, only it knows."""
+        return self._counters.snapshot("processes", limit=0, workers=0, running=len(self._open), waiting=0)
+
+    def workers(self) -> tuple[WorkerStats, ...]:
+        """None of ours."""
+        return ()
+
+    def close_submit(self) -> None:
+        """Refuse every call from now on."""
+        self._is_closed = True
+
+    async def close(self, grace: float) -> None:
+        """Wait up to ``grace`` seconds for our calls, then cancel them; the executor stays open."""
+        self._is_closed = True
+        try:
+            if self._open:
+                await asyncio.wait(tuple(self._open), timeout=grace)
+        finally:
+            for job in tuple(self._open):
+                if not job.done():
+                    job.set_exception(
+                        RuntimeClosed(f"{job.function.name} was still running when its runtime was left")
+                    )
+                    self._stop(job)
+
+
+def _run_coroutine(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return asyncio.run(fn(*args, **kwargs))

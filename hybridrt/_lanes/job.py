@@ -1,0 +1,77 @@
+"""The handle of one call: a future that stops the work when it is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from .._core.crew import LARGE_PAYLOAD, Seat
+from .._core.function import Function
+from .._engine.definitions import Definition
+
+T = TypeVar("T")
+
+
+class Job(asyncio.Future[T]):
+    """A call that has been started: an ``asyncio.Future`` of its result, bound to the runtime's loop.
+
+    Cancelling it stops the work (``Runtime`` says how, lane by lane). ``lane`` is "thread", "process" or "loop".
+    """
+
+    __slots__ = ("function", "lane", "stop_work")
+
+    lane: str
+    function: Function
+    stop_work: Callable[[Job[T]], None]
+    """Set by the lane: stops the work of this job, which nobody waits for any more."""
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Stop the work; False where it is done already. Whoever awaits this job gets ``CancelledError`` at once."""
+        if not super().cancel(msg):
+            return False
+        self.stop_work(self)
+        return True
+
+
+class ProcessJob(Job[T]):
+    """A job of the process lane, with what the crew and the engine keep of a call."""
+
+    __slots__ = ("cost", "definition", "is_coroutine", "number", "payload", "seat")
+
+    number: int
+    cost: float
+    is_coroutine: bool
+    definition: Definition | None
+    payload: bytes
+    seat: Seat[ProcessJob[Any]] | None
+    """The worker that has it, or None while it waits."""
+
+    def expected(self) -> float:
+        """Seconds that the call will hardly exceed; infinite where unknown or where its arguments are large."""
+        return self.function.in_process.expected if len(self.payload) < LARGE_PAYLOAD else float("inf")
+
+
+class LoopJob(Job[T]):
+    """A coroutine on the loop itself. It is done when the coroutine is, also after a cancel."""
+
+    __slots__ = ("_task",)
+
+    def follow(self, task: asyncio.Task[T]) -> None:
+        """Take on the outcome of ``task``, and pass cancels on to it."""
+        self._task = task
+        task.add_done_callback(self._finish)
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the coroutine."""
+        return self._task.cancel(msg)
+
+    def _finish(self, task: asyncio.Task[T]) -> None:
+        if self.done():
+            return
+        if task.cancelled():
+            asyncio.Future.cancel(self)
+        elif (exc := task.exception()) is not None:
+            self.set_exception(exc)
+        else:
+            self.set_result(task.result())

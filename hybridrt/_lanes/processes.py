@@ -1,0 +1,433 @@
+"""The process lane: CPU-heavy calls in worker processes of our own.
+
+Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the staff
+(``_engine.staff``) holds the workers. A call is pickled when it is submitted, so what cannot travel is the caller's
+error, at once. The first calls of a loop turn leave at once where workers are idle; the others travel together at its
+end. A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
+
+Stopping a call. Waiting: it is passed over when its turn comes. Written ahead: everything that its worker has not
+started is taken back. Running: the worker is interrupted, and killed if the call has not ended after the grace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+from concurrent.futures import Executor
+from time import monotonic
+from typing import Any, TypeAlias
+
+from .._core.crew import STUCK_SECONDS, Crew, Seat
+from .._core.function import COROUTINE, GENERATOR, Function, FunctionBook
+from .._core.stats import LaneStats, WorkerStats
+from .._engine import failure, parcel, wire
+from .._engine.child import Child
+from .._engine.definitions import Definitions
+from .._engine.staff import Staff
+from ..errors import RuntimeClosed, WorkerStartError
+from .counters import Counters
+from .executor import LaneExecutor
+from .job import Job, ProcessJob
+from .obituary import crash_report
+from .unsendable import unsendable_call, unsendable_result
+
+_Call: TypeAlias = ProcessJob[Any]
+_Seat: TypeAlias = Seat[ProcessJob[Any]]
+
+_LARGE = 1 << 16
+_EARLY_DEATHS = 5
+_HIRE_AGAIN_SECONDS = 0.5
+
+
+class ProcessLane:
+    """At most ``limit`` workers for calls, and as many for coroutine calls; each starts when it is first needed."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        book: FunctionBook,
+        *,
+        limit: int,
+        interrupt_grace: float,
+        preload: tuple[str, ...],
+    ) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._grace = interrupt_grace
+        self._counters = Counters()
+        self._crew: Crew[_Call] = Crew(limit)
+        self._seats: dict[Child, _Seat] = {}
+        self._definitions = Definitions(self._forget)
+        self._staff = Staff(
+            loop,
+            preload=preload,
+            on_readable=self._on_readable,
+            on_started=self._on_started,
+            on_death=self._on_death,
+        )
+        self._numbers = itertools.count(1)
+        self._pump_is_due = False
+        self._stuck_check: asyncio.TimerHandle | None = None
+        self._early_deaths = 0
+        self._hire_not_before = 0.0
+        self._is_closed = False
+        self._emptied: asyncio.Future[None] | None = None
+        self._started: asyncio.Future[None] | None = None
+        self.executor: Executor = LaneExecutor("processes", loop, book, self.submit)
+
+    def submit(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker."""
+        if self._is_closed:
+            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        if function.kind == GENERATOR:
+            raise TypeError(
+                f"{function.name} is a generator function, and a generator cannot leave its process: "
+                "call a function that returns a list (or another finished result) of what it yields"
+            )
+        try:
+            definition = self._definitions.find(fn)
+            payload = parcel.dumps((fn, args, kwargs) if definition is None else (args, kwargs))
+        except Exception as exc:
+            raise unsendable_call(function.name, fn, args, kwargs, exc) from exc
+        job: _Call = ProcessJob(loop=self._loop)
+        job.lane = "process"
+        job.function = function
+        job.stop_work = self._stop
+        job.number = next(self._numbers)
+        job.definition = definition
+        job.payload = payload
+        job.is_coroutine = function.kind == COROUTINE
+        job.seat = None
+        self._crew.add(job)
+        if not self._pump_is_due:
+            if self._crew.has_idle_seat():
+                self._pump()
+            else:
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump_due)
+        return job
+
+    def _pump_due(self) -> None:
+        self._pump_is_due = False
+        if not self._is_closed or self._emptied is not None:
+            self._pump()
+
+    def _pump(self) -> None:
+        """Hire who is wanted and send out what can be sent."""
+        crew = self._crew
+        for _ in range(crew.workers_wanted()):
+            if not self._hire():
+                break
+        for seat, batch in crew.give_out(monotonic()):
+            self._send(seat, batch)
+        if self._stuck_check is None and crew.seats_with_calls_ahead():
+            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
+
+    def _send(self, seat: _Seat, batch: list[_Call]) -> None:
+        child: Child = seat.worker
+        kind = wire.CALL if len(seat.under_way) == len(batch) else wire.AHEAD
+        if batch[0].is_coroutine:
+            kind = wire.COROUTINE
+        parts: list[bytes] = []
+        while child.to_forget:
+            number = child.to_forget.pop()
+            if child.known.pop(number, None) is not None:
+                parts.append(wire.pack(wire.FORGET, 0, number))
+        ahead = [job.number for job in (batch if kind == wire.AHEAD else batch[1:])]
+        for job in batch:
+            definition = job.definition
+            extra = 0
+            if definition is not None:
+                extra = definition.number
+                if child.known.get(extra) != definition.version:
+                    child.known[extra] = definition.version
+                    parts.append(self._path_frame(child))
+                    parts.append(wire.pack(wire.DEFINE, 0, extra, definition.data))
+            if len(job.payload) < _LARGE:
+                parts.append(wire.pack(kind, job.number, extra, job.payload))
+            else:
+                parts.append(wire.pack_header(kind, job.number, extra, len(job.payload)))
+                child.send(b"".join(parts))
+                child.send(job.payload)
+                parts.clear()
+            if kind == wire.CALL:
+                kind = wire.AHEAD
+        if ahead:
+            child.allow(ahead)  # before the calls: a worker that finds no token takes it for taken back
+        if parts:
+            child.send(b"".join(parts))
+
+    def _path_frame(self, child: Child) -> bytes:
+        path = self._staff.path_news(child)
+        return b"" if path is None else wire.pack(wire.PATH, 0, 0, parcel.dumps(path))
+
+    def _forget(self, number: int) -> None:
+        for child in self._seats:
+            child.to_forget.append(number)
+
+    # Answers
+
+    def _on_readable(self, child: Child) -> None:
+        count = child.read()
+        if count > 0:
+            self._take_answers(child)
+        elif count == 0:
+            # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
+            child.deafen()
+            if not self._is_closed:
+                child.kill()
+
+    def _take_answers(self, child: Child) -> None:
+        seat = self._seats[child]
+        crew = self._crew
+        now = monotonic()
+        while (frame := child.next_frame()) is not None:
+            if frame.kind == wire.PONG:
+                child.ponged = frame.number
+                continue
+            job = crew.answered(seat, frame.number, now)
+            if job is not None:
+                self._finish(job, frame)
+        child.has_answered = True
+        self._early_deaths = 0
+        if crew.waiting:
+            self._pump()
+        else:
+            self._tell_if_empty()
+
+    def _finish(self, job: _Call, frame: wire.Frame) -> None:
+        job.payload = b""
+        counters = self._counters
+        if job.done():
+            counters.cancelled += 1
+            return
+        seconds = frame.extra * 1e-6
+        counters.run_times.record(seconds)
+        job.function.in_process.record(seconds)
+        kind = frame.kind
+        if kind == wire.RESULT:
+            try:
+                result = parcel.loads(frame.payload)
+            except BaseException as exc:
+                counters.failed += 1
+                job.set_exception(unsendable_result(job.function.name, "result", failure.presentable(exc)))
+            else:
+                counters.succeeded += 1
+                job.set_result(result)
+            return
+        counters.failed += 1
+        if kind == wire.FAILED:
+            job.set_exception(failure.unpack(bytes(frame.payload), loads=parcel.loads))
+        elif kind == wire.UNSENDABLE:
+            where, reason = parcel.loads(frame.payload)
+            job.set_exception(unsendable_result(job.function.name, where, reason))
+        else:
+            job.set_exception(RuntimeClosed(f"{job.function.name} was stopped in its worker"))
+
+    # Workers
+
+    def _hire(self) -> bool:
+        """Start one more worker; False where none can be had now."""
+        now = monotonic()
+        if now < self._hire_not_before:
+            return False
+        try:
+            child = self._staff.hire()
+        except OSError as exc:
+            self._cannot_hire(exc)
+            return False
+        seat: _Seat = Seat(child)
+        self._seats[child] = seat
+        self._crew.seats.append(seat)
+        return True
+
+    def _cannot_hire(self, error: OSError) -> None:
+        """Go on with the workers there are; where there are none, the calls that wait get the error."""
+        if self._crew.seats:
+            self._hire_not_before = monotonic() + _HIRE_AGAIN_SECONDS
+            self._loop.call_later(_HIRE_AGAIN_SECONDS * 1.1, self._pump_due)
+            return
+        for job in self._crew.drop_waiting():
+            self._counters.failed += 1
+            job.set_exception(_start_error(job, error))
+        self._tell_if_empty()
+
+    def _on_started(self, child: Child) -> None:
+        if child.box.unwanted:
+            child.interrupt(child.box.unwanted)
+        if self._started is not None and not self._started.done() and all(c.pid for c in self._seats):
+            self._started.set_result(None)
+
+    def _on_death(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
+        seat = self._seats[child]
+        while child.read() > 0:  # the answers that it wrote before it died
+            self._take_answers(child)
+        del self._seats[child]
+        self._crew.taken_back(seat, child.take_back())
+        if seat.under_way or exitcode != 0:
+            self._early_deaths += not child.has_answered
+        for job in self._crew.remove(seat):
+            job.payload = b""
+            if job.done():
+                self._counters.cancelled += 1
+                continue
+            self._counters.failed += 1
+            if error is not None:
+                job.set_exception(_start_error(job, error))
+            else:
+                self._counters.crashed += 1
+                seconds = monotonic() - seat.progress
+                job.set_exception(
+                    crash_report(job.function.name, child, exitcode, seconds, len(seat.under_way))
+                )
+        if error is not None or self._early_deaths >= _EARLY_DEATHS:
+            self._early_deaths = 0
+            self._cannot_hire(
+                error or ChildProcessError("workers die, again and again, before they answer one call")
+            )
+        if self._started is not None and not self._started.done() and all(c.pid for c in self._seats):
+            self._started.set_result(None)
+        if self._crew.waiting:
+            self._pump_due()
+        self._tell_if_empty()
+
+    def _check_stuck(self) -> None:
+        self._stuck_check = None
+        now = monotonic()
+        for seat in self._crew.stuck(now):
+            self._take_back(seat)
+        if self._crew.waiting:
+            self._pump()
+        elif self._crew.seats_with_calls_ahead():
+            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
+
+    def _take_back(self, seat: _Seat) -> None:
+        child: Child = seat.worker
+        if len(seat.under_way) > 1:
+            self._crew.taken_back(seat, child.take_back())
+
+    # Stopping one call
+
+    def _stop(self, job: Job[Any]) -> None:
+        assert isinstance(job, ProcessJob)
+        seat = job.seat
+        if seat is None:
+            job.payload = b""
+            self._counters.cancelled += 1
+            self._crew.cancelled_waiting()
+            self._tell_if_empty()
+            return
+        child: Child = seat.worker
+        if job.is_coroutine:
+            child.send(wire.pack(wire.CANCEL, job.number, 0))
+        else:
+            self._take_back(seat)
+            if self._crew.waiting and not self._pump_is_due:
+                self._pump_is_due = True
+                self._loop.call_soon(self._pump_due)
+            if job.number not in seat.under_way:
+                self._counters.cancelled += 1
+                return
+            child.interrupt(job.number)
+        self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, job.number)
+
+    def _kill_if_it_goes_on(self, seat: _Seat, number: int) -> None:
+        if number not in seat.under_way:
+            return
+        child: Child = seat.worker
+        if not seat.serves_coroutines or len(seat.under_way) == 1:
+            child.kill()
+            return
+        # Others run on the same loop. While it turns, only this worker's future is lost: it gets nothing more, and is
+        # killed when the others are done. A loop that does not turn serves none of them.
+        seat.is_leaving = True
+        if child.ponged == -number:
+            child.kill()
+            return
+        if child.ponged != number:
+            child.ponged = -number
+        child.send(wire.pack(wire.PING, number, 0))
+        self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, number)
+
+    # The whole lane
+
+    async def warm_up(self) -> None:
+        """Until ``limit`` workers are there. Raises WorkerStartError where they cannot be started."""
+        while len(self._seats) < self._limit:
+            if not self._hire():
+                raise WorkerStartError(
+                    f"only {len(self._seats)} of {self._limit} worker processes can be started now"
+                )
+        if not all(child.pid for child in self._seats):
+            self._started = self._loop.create_future()
+            await self._started
+            if len(self._seats) < self._limit:
+                raise WorkerStartError(
+                    f"only {len(self._seats)} of {self._limit} worker processes could be started"
+                )
+
+    def stats(self) -> LaneStats:
+        """A snapshot."""
+        return self._counters.snapshot(
+            "processes",
+            limit=self._limit,
+            workers=len(self._seats),
+            running=self._crew.under_way,
+            waiting=self._crew.waiting,
+        )
+
+    def workers(self) -> tuple[WorkerStats, ...]:
+        """A snapshot of each worker process."""
+        return tuple(WorkerStats(child.pid, len(seat.under_way)) for child, seat in self._seats.items())
+
+    def close_submit(self) -> None:
+        """Refuse every call from now on."""
+        self._is_closed = True
+
+    def _tell_if_empty(self) -> None:
+        if self._emptied is not None and not self._emptied.done() and self._is_empty():
+            self._emptied.set_result(None)
+
+    def _is_empty(self) -> bool:
+        return not self._crew.waiting and not self._crew.under_way
+
+    async def close(self, grace: float) -> None:
+        """Wait up to ``grace`` seconds for what was accepted, interrupt the rest, kill what does not stop."""
+        self._is_closed = True
+        try:
+            for patience in (grace, self._grace):
+                if self._is_empty():
+                    break
+                self._emptied = self._loop.create_future()
+                await asyncio.wait([self._emptied], timeout=patience)
+                self._abandon_calls()
+        finally:
+            self._abandon_calls()
+            if self._stuck_check is not None:
+                self._stuck_check.cancel()
+            await self._staff.close()
+
+    def _abandon_calls(self) -> None:
+        """Fail and interrupt whatever is not done; a second time is harmless."""
+        jobs = self._crew.drop_waiting()
+        running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
+        for job in jobs + running:
+            what = "running" if job.seat else "waiting"
+            job.set_exception(
+                RuntimeClosed(
+                    f"{job.function.name} was stopped: it was still {what} when its runtime was left"
+                )
+            )
+        for job in running:
+            if job.seat is not None:
+                self._stop(job)
+
+
+def _start_error(job: _Call, error: OSError) -> WorkerStartError:
+    return WorkerStartError(
+        error.errno,
+        f"{job.function.name} was not started, because no worker process can be: {error.strerror or error}",
+    )

@@ -1,0 +1,335 @@
+"""The thread lane: blocking calls in a bounded pool of threads.
+
+Theory of operation. Calls go in through a ``SimpleQueue``, which wakes one thread. Outcomes come back through a deque
+and one pending wake-up: a thread that finds a wake-up under way adds none, so however many calls end while the loop is
+busy, it is woken once and takes them all. Everything but those two queues belongs to the loop's thread.
+
+Threads start when calls wait: one at once; a millisecond later all that may be where nothing has moved, twice as many
+where little has. Quick calls are therefore served by one thread or two, which do not fight over the GIL, and
+blocking ones by as many as there may be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from concurrent.futures import wait as wait_for_futures
+from contextvars import Context, copy_context
+from queue import Empty, SimpleQueue
+from time import perf_counter
+from typing import Any, ParamSpec, TypeAlias, TypeVar
+
+from .._core.function import Function
+from .._core.stats import LaneStats, WorkerStats
+from .._engine.failure import presentable
+from ..errors import RuntimeClosed
+from .counters import Counters
+from .executor import is_running_here
+from .job import Job
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_Work: TypeAlias = tuple[Job[Any] | Future[Any], Context | None, Any, tuple[Any, ...], dict[str, Any]]
+_Outcome: TypeAlias = tuple[_Work | None, Any, BaseException | None, float]
+"""The call (None: a thread has left), its result (or that thread), its exception, its seconds."""
+
+_GROW_SECONDS = 0.001
+_QUICK_CALLS = 10
+"""Calls that a thread gets done in that time where more threads would only fight over the GIL."""
+
+
+class ThreadLane:
+    """At most ``limit`` threads, which leave after ``idle`` seconds without work."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, *, limit: int, idle: float) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._idle = idle
+        self._counters = Counters()
+        self._inbox: SimpleQueue[_Work | None] = SimpleQueue()
+        self._outbox: deque[_Outcome] = deque()
+        self._wake_is_pending = False
+        self._threads: set[threading.Thread] = set()
+        self._open = 0  # calls handed in and not come back
+        self._ended = 0  # calls come back, ever
+        self._growth: asyncio.TimerHandle | None = None
+        self._started = 0
+        self._is_closed = False
+        self._emptied: asyncio.Future[None] | None = None
+        self._running: dict[int, Job[Any] | Future[Any]] = {}  # by thread; each thread writes its own entry
+        self.executor: Executor = ThreadExecutor(self)
+
+    def submit(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Queue a call for the next free thread; the caller's context travels."""
+        if self._is_closed:
+            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        job: Job[Any] = Job(loop=self._loop)
+        job.lane = "thread"
+        job.function = function
+        job.stop_work = self._stop
+        self._inbox.put((job, copy_context(), fn, args, kwargs))
+        self._open += 1
+        if self._open > len(self._threads) and self._growth is None:
+            self._need_threads()
+        return job
+
+    def _need_threads(self) -> None:
+        if len(self._threads) >= self._limit:
+            return
+        if not self._threads:
+            self._start_thread()
+        self._growth = self._loop.call_later(_GROW_SECONDS, self._grow, self._ended)
+
+    def _grow(self, ended_before: int) -> None:
+        self._growth = None
+        waiting = self._inbox.qsize()
+        here = len(self._threads)
+        if not waiting or here >= self._limit:
+            return
+        ended = self._ended + len(self._outbox)
+        if ended == ended_before:
+            more = self._limit  # nothing moved: whatever runs is blocking
+        elif ended - ended_before < _QUICK_CALLS * here:
+            more = here
+        else:
+            more = 0
+        for _ in range(min(waiting, more, self._limit - here)):
+            self._start_thread()
+        self._growth = self._loop.call_later(_GROW_SECONDS, self._grow, ended)
+
+    def _start_thread(self) -> None:
+        self._started += 1
+        # A daemon, so that a call that never ends does not hold up the interpreter's exit.
+        thread = threading.Thread(target=self._work, name=f"hybridrt-{self._started}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:
+            if not self._threads:
+                raise
+        else:
+            self._threads.add(thread)
+
+    def submit_future(
+        self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Future[Any]:
+        """Queue a call from any thread; its future is fulfilled by the thread that runs it, as executors do."""
+        if self._is_closed:
+            raise RuntimeClosed("this runtime has been left: its threads take no more calls")
+        future: Future[Any] = Future()
+        self._inbox.put((future, copy_context(), fn, args, kwargs))
+        if is_running_here(self._loop):
+            self._count_in()
+        else:
+            try:
+                self._loop.call_soon_threadsafe(self._count_in)
+            except RuntimeError:
+                raise RuntimeClosed(
+                    "this runtime's event loop is closed: its threads take no more calls"
+                ) from None
+        return future
+
+    def _count_in(self) -> None:
+        self._open += 1
+        if self._open > len(self._threads) and self._growth is None:
+            self._need_threads()
+
+    def _work(self) -> None:
+        """The life of one thread. Of the lane it touches the two queues, the wake-up and its entry in _running."""
+        get = self._inbox.get
+        running = self._running
+        me = threading.get_ident()
+        while True:
+            try:
+                work = get(True, self._idle)
+            except Empty:
+                break
+            if work is None:
+                break
+            running[me] = work[0]
+            outcome = _run(work)
+            del running[me]
+            self._give_back(outcome)
+            del work, outcome  # nothing of a call stays alive in a thread that waits for the next one
+        self._give_back((None, threading.current_thread(), None, 0.0))
+
+    def _give_back(self, outcome: _Outcome) -> None:
+        # Append first, then look: the loop clears the flag before it empties the deque, so an outcome whose thread
+        # saw the flag set is taken by the drain that is still to come.
+        self._outbox.append(outcome)
+        if not self._wake_is_pending:
+            self._wake_is_pending = True
+            try:
+                self._loop.call_soon_threadsafe(self._drain)
+            except RuntimeError:
+                pass  # the loop was closed under us: nobody waits any more
+
+    def _drain(self) -> None:
+        self._wake_is_pending = False
+        outbox = self._outbox
+        counters = self._counters
+        while outbox:
+            work, result, error, seconds = outbox.popleft()
+            if work is None:
+                self._thread_left(result)
+                continue
+            job = work[0]
+            self._open -= 1
+            self._ended += 1
+            if not isinstance(job, Job):
+                counters.run_times.record(seconds)
+                counters.succeeded += error is None
+                counters.failed += error is not None
+                continue
+            if job.done():
+                counters.cancelled += 1
+                continue
+            counters.run_times.record(seconds)
+            job.function.in_thread.record(seconds)
+            if error is None:
+                counters.succeeded += 1
+                job.set_result(result)
+            else:
+                counters.failed += 1
+                job.set_exception(presentable(error))
+        if self._emptied is not None and not self._emptied.done() and not self._open:
+            self._emptied.set_result(None)
+
+    def _thread_left(self, thread: threading.Thread) -> None:
+        self._threads.discard(thread)
+        thread.join()  # it has said its last word
+        # It may have left in the very moment in which a call was put in that counted on it.
+        if self._inbox.qsize() and not self._is_closed and self._growth is None:
+            self._need_threads()
+
+    def _stop(self, job: Job[Any]) -> None:
+        """A queued call is passed over by the thread that takes it; one that runs keeps its thread until it ends."""
+
+    async def warm_up(self) -> None:
+        """Threads start in microseconds when they are needed: nothing to do."""
+
+    def stats(self) -> LaneStats:
+        """A snapshot."""
+        waiting = self._inbox.qsize()
+        return self._counters.snapshot(
+            "threads",
+            limit=self._limit,
+            workers=len(self._threads),
+            running=max(0, self._open - waiting),
+            waiting=waiting,
+        )
+
+    def workers(self) -> tuple[WorkerStats, ...]:
+        """None: threads are no processes."""
+        return ()
+
+    def close_submit(self) -> None:
+        """Refuse every call from now on."""
+        self._is_closed = True
+
+    async def close(self, grace: float) -> None:
+        """Wait up to ``grace`` seconds; calls that still run keep their (daemon) thread, for it cannot be stopped."""
+        self._is_closed = True
+        try:
+            if self._open:
+                self._emptied = self._loop.create_future()
+                await asyncio.wait([self._emptied], timeout=grace)
+        finally:
+            if self._growth is not None:
+                self._growth.cancel()
+            self._abandon_calls()
+            for _ in self._threads:
+                self._inbox.put(None)
+        if not self._open and self._threads:
+            self._emptied = self._loop.create_future()
+            await asyncio.wait([self._emptied], timeout=1.0)
+
+    def _abandon_calls(self) -> None:
+        """Fail what waits or runs still, and tell of what cannot be stopped."""
+        while True:
+            try:
+                work = self._inbox.get_nowait()
+            except Empty:
+                break
+            if work is not None:
+                self._open -= 1
+                _fail(work[0], "was not started: its runtime was left before a thread was free")
+        for target in tuple(self._running.values()):
+            name = target.function.name if isinstance(target, Job) else "a call"
+            _fail(
+                target,
+                "was still running in a thread when its runtime was left, and a thread cannot be stopped",
+            )
+            warnings.warn(
+                f"hybridrt: {name} still runs in a thread after its runtime was left; give it a time limit of its own, "
+                "or run it in a process, which can be stopped",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+
+class ThreadExecutor(Executor):
+    """The thread lane as a standard executor, usable from any thread. ``shutdown`` closes this face of it only."""
+
+    def __init__(self, lane: ThreadLane) -> None:
+        self._lane = lane
+        self._open: set[Future[Any]] = set()
+        self._is_shut = False
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call for the next free thread; the caller's context travels."""
+        if self._is_shut:
+            raise RuntimeError("cannot schedule new futures after shutdown of runtime.threads")
+        future = self._lane.submit_future(fn, args, kwargs)
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls here; the runtime goes on."""
+        self._is_shut = True
+        still_open = list(self._open)
+        if cancel_futures:
+            for future in still_open:
+                future.cancel()
+        if wait:
+            wait_for_futures(still_open)
+
+
+def _run(work: _Work) -> _Outcome:
+    """Run one call in this thread and say how it ended."""
+    target, context, fn, args, kwargs = work
+    if isinstance(target, Job):
+        if target.done():
+            return work, None, None, 0.0
+    elif not target.set_running_or_notify_cancel():
+        return work, None, None, 0.0
+    result = error = None
+    began = perf_counter()
+    try:
+        result = context.run(fn, *args, **kwargs)
+    except BaseException as exc:
+        error = exc
+    seconds = perf_counter() - began
+    if isinstance(target, Job):
+        return work, result, error, seconds
+    if error is None:
+        target.set_result(result)
+    else:
+        target.set_exception(error)
+    return (target, None, None, (), {}), None, error, seconds
+
+
+def _fail(target: Job[Any] | Future[Any], what: str) -> None:
+    if target.done():
+        return
+    if isinstance(target, Job):
+        target.set_exception(RuntimeClosed(f"{target.function.name} {what}"))
+    elif not target.running() and target.set_running_or_notify_cancel():
+        target.set_exception(RuntimeClosed(f"a call {what}"))

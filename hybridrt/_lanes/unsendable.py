@@ -1,0 +1,35 @@
+"""What a caller is told when something cannot cross to a worker or back: which part, why, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._engine.culprit import find_culprit
+from .._engine.parcel import dumps_by_value
+from ..errors import NotSendable
+
+
+def unsendable_call(
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+) -> NotSendable:
+    """The error for a call whose function or arguments cannot be pickled."""
+    for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs)):
+        culprit = find_culprit(thing, root=root, dumps=dumps_by_value)
+        if culprit is not None:
+            return NotSendable(
+                f"{name} cannot be sent to a worker process: {culprit.explain()}", where=culprit.path
+            )
+    return NotSendable(f"{name} cannot be sent to a worker process: {type(error).__name__}: {error}")
+
+
+def unsendable_result(name: str, where: str, reason: object) -> NotSendable:
+    """The error for a call whose result could not be pickled in the worker, or unpickled here."""
+    if isinstance(reason, BaseException):
+        what = f"it arrived, but cannot be unpickled here ({type(reason).__name__}: {reason})"
+        error = NotSendable(f"the result of {name} is lost: {what}", where=where)
+        error.__cause__ = reason
+        return error
+    return NotSendable(
+        f"{name} ran, but its result cannot come back from the worker process: {reason}", where=where
+    )

@@ -1,0 +1,116 @@
+"""Every exception that hybridrt raises, in one tree.
+
+::
+
+    HybridrtError                 anything that hybridrt itself has to report
+    ├── RuntimeClosed             a call before the runtime was entered or after it was left    (also RuntimeError)
+    ├── NotSendable               a function, an argument or a result cannot cross to a worker  (also TypeError)
+    ├── WorkerStartError          no worker process can be started                              (also OSError)
+    ├── WorkerCrashed             the worker died under this one call               (also BrokenProcessPool)
+    ├── RemoteError               stands in for an exception that could not travel
+    └── TaskExited                the function raised SystemExit, KeyboardInterrupt or the like
+
+    Interrupted (BaseException)   thrown into the code of a worker whose call was cancelled
+
+An exception raised by the user's function arrives as itself; none of these wraps it.
+"""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures.process import BrokenProcessPool
+
+from ._core.interrupt import Interrupted
+
+__all__ = [
+    "HybridrtError",
+    "Interrupted",
+    "NotSendable",
+    "RemoteError",
+    "RuntimeClosed",
+    "TaskExited",
+    "WorkerCrashed",
+    "WorkerStartError",
+]
+
+
+class HybridrtError(Exception):
+    """Base of all that hybridrt itself has to report."""
+
+
+class RuntimeClosed(HybridrtError, RuntimeError):
+    """The runtime cannot take this call: it was not entered yet, or it has been left."""
+
+
+class NotSendable(HybridrtError, TypeError):
+    """Something cannot be pickled, so it cannot cross to (or back from) a worker process.
+
+    ``where`` is the path to the culprit: ``function``, ``args[1]['lock']``, ``kwargs['db']``, ``result.rows[3]``.
+    """
+
+    def __init__(self, message: str, *, where: str = "") -> None:
+        super().__init__(message)
+        self.where = where
+
+
+class WorkerStartError(HybridrtError, OSError):
+    """A worker process cannot be started: processes or descriptors are used up, or workers die at once."""
+
+
+class RemoteError(HybridrtError):
+    """Stands in for an exception of the user's function that could not be pickled or unpickled.
+
+    ``type_name`` is the original's type (``package.module.Name``), ``traceback_text`` its formatted traceback.
+    """
+
+    def __init__(self, message: str, *, type_name: str = "", traceback_text: str = "") -> None:
+        super().__init__(message)
+        self.type_name = type_name
+        self.traceback_text = traceback_text
+
+
+class TaskExited(HybridrtError):
+    """The function raised an exception that is meant for the interpreter or the loop that runs it.
+
+    ``SystemExit``, ``KeyboardInterrupt``, ``GeneratorExit`` and ``CancelledError`` out of a task would stop the
+    service that awaits it if they flew on as themselves; the original is this exception's ``__cause__``.
+    """
+
+
+class WorkerCrashed(HybridrtError, BrokenProcessPool):
+    """The worker process died while it ran this one call; no other call is affected.
+
+    ``pid``          of the worker that died
+    ``function``     qualified name of the function it was running
+    ``exitcode``     what it exited with (>= 0), minus the signal that killed it (< 0), or None where unknown
+    ``signal``       the signal's name (``"SIGSEGV"``), or None
+    ``seconds``      for how long the call had been running
+    ``stack``        the Python stack at the moment of the crash, where faulthandler could write it, else ""
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        pid: int = 0,
+        function: str = "",
+        exitcode: int | None = None,
+        seconds: float = 0.0,
+        stack: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.function = function
+        self.exitcode = exitcode
+        self.seconds = seconds
+        self.stack = stack
+
+    @property
+    def signal(self) -> str | None:
+        """Name of the signal that killed the worker, or None where it was not a signal."""
+        if self.exitcode is None or self.exitcode >= 0:
+            return None
+        try:
+            return signal.Signals(-self.exitcode).name
+        except ValueError:
+            return f"signal {-self.exitcode}"

@@ -1,0 +1,266 @@
+"""The Runtime: the one awaitable scheduler in front of the loop, the threads and the processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Executor
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar, overload
+from weakref import WeakKeyDictionary
+
+from ._core.function import COROUTINE, Function, FunctionBook
+from ._core.placement import LOOP, PROCESS, Explanation, explain, place
+from ._core.settings import Settings
+from ._core.stats import Stats
+from ._lanes.contract import Lane
+from ._lanes.executor import is_running_here
+from ._lanes.foreign import ForeignLane
+from ._lanes.job import Job, LoopJob
+from ._lanes.threads import ThreadLane
+from .errors import HybridrtError, RuntimeClosed
+from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
+from .verbs import BoundOptions, LaneName, Verbs
+from .watch.lag import LagWatch
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_entered: ContextVar[Runtime | None] = ContextVar("hybridrt_runtime", default=None)
+_open_on_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
+
+
+class Runtime(Verbs):
+    """Threads, worker processes and the event loop behind one ``await``; an async context manager.
+
+    It belongs to the event loop that is running when it is entered. Entering is cheap: threads and processes start
+    when they are first needed. Leaving waits up to ``shutdown_grace`` seconds for the calls that were accepted, then
+    stops them; nothing outlives it but calls that run in threads, which nothing can stop (it warns and names them).
+
+    ``threads``      most threads at once (40)
+    ``processes``    most worker processes at once (one for each CPU that is ours), or any executor to use instead
+    ``settings``     the other options; ``Settings`` has them all, with their defaults and environment variables
+
+    Raises TypeError or ValueError for settings that do not exist or make no sense.
+    """
+
+    def __init__(
+        self, *, threads: int | None = None, processes: int | Executor | None = None, **settings: Any
+    ) -> None:
+        self._foreign = processes if isinstance(processes, Executor) else None
+        if isinstance(processes, Executor):
+            processes = None
+        self.settings: Settings = Settings.load({"threads": threads, "processes": processes, **settings})
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._book = FunctionBook()
+        self._thread_lane: ThreadLane | None = None
+        self._process_lane: Lane | None = None
+        self._lag: LagWatch | None = None
+        self._is_closed = False
+        self._token: Token[Runtime | None] | None = None
+
+    # Life
+
+    async def __aenter__(self) -> Self:
+        """Take the running loop; nothing is started yet."""
+        if self._loop is not None:
+            raise RuntimeClosed("a Runtime can be entered once: make another one")
+        self._loop = loop = asyncio.get_running_loop()
+        self._thread_lane = ThreadLane(loop, limit=self.settings.threads, idle=self.settings.thread_idle)
+        if self._foreign is not None:
+            self._process_lane = ForeignLane(loop, self._foreign)
+        elif hasattr(os, "fork"):
+            from ._lanes.processes import ProcessLane
+
+            self._process_lane = ProcessLane(
+                loop,
+                self._book,
+                limit=self.settings.processes,
+                interrupt_grace=self.settings.interrupt_grace,
+                preload=self.settings.preload,
+            )
+        self._lag = LagWatch(loop, self.settings.loop_lag)
+        _open_on_loop.setdefault(loop, []).append(self)
+        self._token = _entered.set(self)
+        return self
+
+    async def __aexit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        """Wait for what was accepted, stop what does not end in time, leave nothing behind."""
+        self._is_closed = True
+        loop = self._loop
+        assert loop is not None, "left without having been entered"
+        if self._token is not None:
+            try:
+                _entered.reset(self._token)
+            except ValueError:
+                pass  # left in another context than it was entered in, as some servers' lifespans are
+        _open_on_loop[loop].remove(self)
+        lanes = [lane for lane in (self._thread_lane, self._process_lane) if lane is not None]
+        for lane in lanes:
+            lane.close_submit()
+        try:
+            await _all_of([lane.close(self.settings.shutdown_grace) for lane in lanes])
+        finally:
+            if self._lag is not None:
+                self._lag.close()
+
+    async def warm_up(self) -> None:
+        """Start all worker processes now, and wait until they are there. Raises WorkerStartError where they cannot be."""
+        self._check_here()
+        await self._processes().warm_up()
+
+    # Calls
+
+    def _start(
+        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        if asyncio.get_running_loop() is not self._loop or self._is_closed:
+            self._check_here()
+        function = self._book.look_up(fn)
+        if lane is None:
+            lane = place(function)
+        if lane == PROCESS:
+            return self._processes().submit(function, fn, args, kwargs)
+        if lane == LOOP:
+            return self._start_on_loop(function, fn, args, kwargs)
+        if function.kind == COROUTINE:
+            raise TypeError(
+                f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
+                "await it here, or run it in a worker with to_process"
+            )
+        return self._threads().submit(function, fn, args, kwargs)
+
+    def _start_on_loop(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        assert self._loop is not None
+        job: LoopJob[Any] = LoopJob(loop=self._loop)
+        job.lane = LOOP
+        job.function = function
+        job.follow(self._loop.create_task(_call_on_loop(fn, args, kwargs)))
+        return job
+
+    def options(self, *, lane: LaneName | None = None, timeout: float | None = None) -> BoundOptions:
+        """The same verbs with options; make it once, use it often.
+
+        ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
+        ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
+        """
+        return BoundOptions(self, lane=lane, timeout=timeout)
+
+    @overload
+    def open(self, file: Any, mode: TextMode = "r", *args: Any, **kwargs: Any) -> TextFile: ...
+    @overload
+    def open(self, file: Any, mode: BinaryMode, *args: Any, **kwargs: Any) -> BinaryFile: ...
+    @overload
+    def open(self, file: Any, mode: str, *args: Any, **kwargs: Any) -> AnyFile: ...
+    def open(self, file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
+        """``aiofiles.open`` on this runtime's threads: ``async with rt.open(path) as f: await f.read()``."""
+        self._check_here()
+        import aiofiles
+
+        return aiofiles.open(file, mode, *args, loop=self._loop, executor=self.threads, **kwargs)
+
+    # The lanes from outside
+
+    @property
+    def threads(self) -> Executor:
+        """The threads as a standard executor, for ``loop.run_in_executor`` and libraries that take one."""
+        return self._threads().executor
+
+    @property
+    def processes(self) -> Executor:
+        """The worker processes as a standard executor, for ``loop.run_in_executor`` and libraries that take one."""
+        return self._processes().executor
+
+    def stats(self) -> Stats:
+        """A frozen snapshot of lanes, workers, run times and loop lag."""
+        lag = self._lag
+        if lag is None:
+            raise RuntimeClosed(
+                "stats() of a Runtime that was never entered: use 'async with Runtime() as rt:'"
+            )
+        return Stats(
+            threads=self._threads().stats(),
+            processes=self._processes().stats(),
+            workers=self._processes().workers(),
+            loop_lag=lag.snapshot(),
+        )
+
+    def explain(self, fn: Callable[..., Any]) -> Explanation:
+        """Where ``run`` puts ``fn``, why, and what has been measured of it so far."""
+        return explain(self._book.look_up(fn))
+
+    # Refusals
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes calls: entered and not left."""
+        return self._loop is not None and not self._is_closed
+
+    def _check_here(self) -> None:
+        if self._loop is None:
+            raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
+        if self._is_closed:
+            raise RuntimeClosed("this Runtime has been left: calls belong inside its 'async with' block")
+        if not is_running_here(self._loop):
+            raise RuntimeError(
+                "this Runtime belongs to another event loop or thread: call it from the loop in which it was entered, "
+                "or hand the work over with loop.call_soon_threadsafe or runtime.threads.submit"
+            )
+
+    def _threads(self) -> ThreadLane:
+        if self._thread_lane is None:
+            raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
+        return self._thread_lane
+
+    def _processes(self) -> Lane:
+        if self._process_lane is None:
+            if self._loop is None:
+                raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
+            raise HybridrtError(
+                "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop and "
+                "files work here; for processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux (or WSL)"
+            )
+        return self._process_lane
+
+
+async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    result = fn(*args, **kwargs)
+    return await result if asyncio.iscoroutine(result) else result
+
+
+async def _all_of(closings: list[Any]) -> None:
+    """Run them side by side; a cancel reaches all of them, and all of them end."""
+    tasks = [asyncio.ensure_future(closing) for closing in closings]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def current_runtime() -> Runtime:
+    """The runtime of this task: the one entered around it, else the one that is open on the running loop.
+
+    Raises RuntimeClosed where there is none.
+    """
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        raise RuntimeClosed("current_runtime() was called where no event loop is running") from None
+    runtime = _entered.get()
+    if runtime is not None and runtime.is_open and runtime._loop is loop:
+        return runtime
+    open_here = _open_on_loop.get(loop)
+    if not open_here:
+        raise RuntimeClosed(
+            "there is no current runtime: start the program with hybridrt.run(main), "
+            "or call this inside 'async with hybridrt.Runtime():'"
+        )
+    return open_here[-1]

@@ -1,0 +1,1 @@
+"""Listens only: delete this folder and everything else still runs."""

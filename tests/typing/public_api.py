@@ -1,0 +1,104 @@
+"""Read by type checkers, never run: tests/test_typing.py wants an error on each line marked so, and on no other."""
+
+# pyright: strict, reportUnusedCoroutine=false
+
+from typing import assert_type
+
+import hybridrt
+
+
+def size(text: str, *, factor: int = 1) -> int:
+    return len(text) * factor
+
+
+async def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@hybridrt.cpu_bound
+def parse(text: str) -> list[str]:
+    return text.split()
+
+
+@hybridrt.io_bound
+def load(path: str, encoding: str = "utf-8") -> str:
+    return path + encoding
+
+
+async def main() -> float:
+    return 1.0
+
+
+async def main_of(name: str) -> str:
+    return name
+
+
+async def a_call_has_the_type_of_its_function(rt: hybridrt.Runtime) -> None:
+    assert_type(await rt.to_thread(size, "x", factor=2), int)
+    assert_type(await rt.to_process(size, "x"), int)
+    assert_type(await rt.run(size, "x"), int)
+    assert_type(await rt.submit(size, "x"), int)
+    assert_type(rt.submit(size, "x"), hybridrt.Job[int])
+
+
+async def a_coroutine_function_gives_what_it_returns(rt: hybridrt.Runtime) -> None:
+    assert_type(await rt.to_process(fetch, "x"), bytes)
+    assert_type(await rt.run(fetch, "x"), bytes)
+    assert_type(await rt.submit(fetch, "x"), bytes)
+    assert_type(rt.submit(fetch, "x"), hybridrt.Job[bytes])
+
+
+async def options_change_no_type(rt: hybridrt.Runtime) -> None:
+    quick = rt.options(lane="process")
+    assert_type(await quick.run(size, "x"), int)
+    assert_type(await quick.run(fetch, "x"), bytes)
+    assert_type(quick.submit(size, "x"), hybridrt.Job[int])
+    assert_type(quick.submit(fetch, "x"), hybridrt.Job[bytes])
+
+
+async def the_ambient_functions_are_typed_alike() -> None:
+    assert_type(await hybridrt.to_thread(size, "x"), int)
+    assert_type(await hybridrt.to_process(size, "x", factor=2), int)
+    assert_type(await hybridrt.to_process(fetch, "x"), bytes)
+    assert_type(hybridrt.current_runtime(), hybridrt.Runtime)
+
+
+def run_gives_what_main_returns() -> None:
+    assert_type(hybridrt.run(main), float)
+    assert_type(hybridrt.run(main_of, "x"), str)
+
+
+async def a_decorated_function_is_the_same_to_its_callers(rt: hybridrt.Runtime) -> None:
+    assert_type(parse("x"), list[str])
+    assert_type(load("x"), str)
+    assert_type(await rt.run(parse, "x"), list[str])
+    assert_type(await rt.run(load, "x", encoding="latin-1"), str)
+    parse(1)  # error
+
+
+async def it_is_an_async_context_manager() -> None:
+    async with hybridrt.Runtime(threads=4, processes=2) as rt:
+        assert_type(rt, hybridrt.Runtime)
+        await rt.warm_up()
+
+
+async def wrong_arguments_are_errors(rt: hybridrt.Runtime) -> None:
+    await rt.to_thread(size, 1)  # error
+    await rt.to_process(size, 1)  # error
+    await rt.to_process(size, "x", 2)  # error
+    await rt.to_process(size, "x", factor="2")  # error
+    await rt.to_process(size)  # error
+    await rt.to_process(fetch, 1)  # error
+    await rt.to_process(size("x"))  # error
+    await rt.run(size, 1)  # error
+    await rt.run(fetch, "x", "y")  # error
+    rt.submit(size, 1)  # error
+    rt.submit(fetch, 1)  # error
+    rt.options(lane="process").submit(size, 1)  # error
+    await hybridrt.to_thread(size, 1)  # error
+    await hybridrt.to_process(size, 1)  # error
+
+
+def wrong_settings_are_errors(rt: hybridrt.Runtime) -> None:
+    hybridrt.Runtime(threads="many")  # error
+    rt.options(lane="nowhere")  # error
