@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal, ParamSpec, TypeVar, TypeVarTuple, Unpack, overload
+from typing import Any, Literal, ParamSpec, TypeVar, TypeVarTuple, overload
 
 from .runtime import Runtime, current_runtime
 
@@ -17,8 +17,8 @@ Ts = TypeVarTuple("Ts")
 
 
 def run(
-    main: Callable[[Unpack[Ts]], Awaitable[T]],
-    *args: Unpack[Ts],
+    main: Callable[[*Ts], Awaitable[T]],
+    *args: *Ts,
     loop: Literal["auto", "uvloop", "asyncio"] = "auto",
     debug: bool | None = None,
     **settings: Any,

@@ -92,7 +92,8 @@ class Runtime(Verbs):
         """Wait for what was accepted, stop what does not end in time, leave nothing behind."""
         self._is_closed = True
         loop = self._loop
-        assert loop is not None, "left without having been entered"
+        if loop is None:
+            raise RuntimeClosed("this Runtime is left without having been entered")
         if self._token is not None:
             try:
                 _entered.reset(self._token)
@@ -109,7 +110,7 @@ class Runtime(Verbs):
                 self._lag.close()
 
     async def warm_up(self) -> None:
-        """Start all worker processes now, and wait until they are there. Raises WorkerStartError where they cannot be."""
+        """Start all worker processes now, and wait until they are there. Raises WorkerStartError where they cannot."""
         self._check_here()
         await self._processes().warm_up()
 
@@ -126,23 +127,13 @@ class Runtime(Verbs):
         if lane == PROCESS:
             return self._processes().submit(function, fn, args, kwargs)
         if lane == LOOP:
-            return self._start_on_loop(function, fn, args, kwargs)
+            return _start_on_loop(function, fn, args, kwargs)
         if function.kind == COROUTINE:
             raise TypeError(
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
                 "await it here, or run it in a worker with to_process"
             )
         return self._threads().submit(function, fn, args, kwargs)
-
-    def _start_on_loop(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Job[Any]:
-        assert self._loop is not None
-        job: LoopJob[Any] = LoopJob(loop=self._loop)
-        job.lane = LOOP
-        job.function = function
-        job.follow(self._loop.create_task(_call_on_loop(fn, args, kwargs)))
-        return job
 
     def options(self, *, lane: LaneName | None = None, timeout: float | None = None) -> BoundOptions:
         """The same verbs with options; make it once, use it often.
@@ -163,7 +154,8 @@ class Runtime(Verbs):
         self._check_here()
         import aiofiles
 
-        return aiofiles.open(file, mode, *args, loop=self._loop, executor=self.threads, **kwargs)
+        opener: Any = aiofiles.open  # its own overloads have no form for arguments that are passed on
+        return opener(file, mode, *args, loop=self._loop, executor=self.threads, **kwargs)
 
     # The lanes from outside
 
@@ -223,10 +215,21 @@ class Runtime(Verbs):
             if self._loop is None:
                 raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
             raise HybridrtError(
-                "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop and "
-                "files work here; for processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux (or WSL)"
+                "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
+                "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
             )
         return self._process_lane
+
+
+def _start_on_loop(
+    function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Job[Any]:
+    loop = asyncio.get_running_loop()
+    job: LoopJob[Any] = LoopJob(loop=loop)
+    job.lane = LOOP
+    job.function = function
+    job.follow(loop.create_task(_call_on_loop(fn, args, kwargs)))
+    return job
 
 
 async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -84,9 +84,9 @@ class BoundOptions(Verbs):
     __slots__ = ("_lane", "_plain", "_timeout")
 
     def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None) -> None:
-        if lane is not None and lane not in LANES:
+        if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+        if timeout is not None and not timeout >= 0:  # not "timeout < 0": that would let NaN pass
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
         self._plain = plain
         self._lane = lane

@@ -126,8 +126,8 @@ class Crew(Generic[C]):
         if not calls:
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
-        # The newest idle worker first: its memory is warm. An idle one before any is given calls ahead.
-        for seat in sorted(reversed(seats), key=_is_busy):
+        seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
+        for seat in sorted(seats, key=_is_busy):
             if not calls:
                 break
             if not seat.under_way or seat.load <= AHEAD_SECONDS / 2:

@@ -87,8 +87,9 @@ class FunctionBook:
             return kept[1]
         facts = Function(fn)
         key = id(source)
+        kept_facts = self._facts
         # No lock in a weakref callback: taking an entry out of a dict needs none.
-        self._facts[key] = (weakref.ref(source, lambda _, forget=self._facts.pop: forget(key, None)), facts)
+        self._facts[key] = (weakref.ref(source, lambda _: kept_facts.pop(key, None)), facts)
         return facts
 
 
@@ -98,7 +99,7 @@ def kind_of(fn: Callable[..., Any]) -> str:
     while isinstance(call, functools.partial):
         call = call.func
     if not inspect.isroutine(call) and not isinstance(call, type):
-        call = getattr(type(call), "__call__", call)
+        call = type(call).__call__
     if inspect.iscoroutinefunction(call):
         return COROUTINE
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):

@@ -224,7 +224,7 @@ def _compare(exc: BaseException, clone: Any) -> None:
     for a, b in zip(old, new, strict=True):
         if type(a) is not type(b) or (type(a) in _PLAIN and a != b and a == a):
             raise _Unfaithful("its arguments change when it is unpickled")
-    for method, probe in (("__str__", str), ("__repr__", repr), ("__eq__", exc.__eq__)):
+    for method, probe in (("__str__", str), ("__repr__", repr), ("__bool__", bool), ("__eq__", exc.__eq__)):
         try:
             probe(clone)
         except BaseException as error:
@@ -302,7 +302,7 @@ def text_of(exc: BaseException) -> str:
 
 
 def a_or_an(name: str) -> str:
-    return f"{'an' if name[:1] in 'AEIOU' else 'a'} {name}"
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _text_only(name: str, text: str, why: str, exits: bool) -> Node:

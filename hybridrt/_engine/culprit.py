@@ -139,7 +139,7 @@ class _Search:
     ) -> tuple[int, BaseException] | None:
         """Place in ``indices``, from ``start`` on, of the first object that is refused, and with what; by halving."""
         low, high = start, len(indices)
-        if start < high and start and (error := self.try_one(objects[indices[start]])):
+        if 0 < start < high and (error := self.try_one(objects[indices[start]])) is not None:
             return start, error  # where one refers back, its neighbour mostly does too
         if low >= high or not self.is_refused(objects, indices[low:high]):
             return None
@@ -150,7 +150,8 @@ class _Search:
             else:
                 low = middle
         error = self.try_one(objects[indices[low]])
-        return (low, error) if error else None  # none: only together, or there is nothing left to spend
+        # None where it is refused only together with others, or where there is nothing left to spend.
+        return None if error is None else (low, error)
 
     def try_one(self, obj: object) -> BaseException | None:
         return None if self.is_spent else self.refusal(obj)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from .parcel import dumps_by_value, fixed_state, is_importable, same_state
+from .parcel import dumps, dumps_by_value, fixed_state, is_importable, same_state
 
 
 class Definition:
@@ -58,7 +58,7 @@ class Definitions:
             return self._meet(fn)
         if entry.state is _IMPORTABLE:
             return entry.definition
-        state = fixed_state(fn)  # type: ignore[arg-type]  # only functions get an entry of this kind
+        state = fixed_state(fn)
         if entry.definition is None or not same_state(state, entry.state):
             data = dumps_by_value(fn)
             entry.state = state
@@ -69,8 +69,6 @@ class Definitions:
         return entry.definition
 
     def _meet(self, fn: Callable[..., Any]) -> Definition | None:
-        from pickle import dumps
-
         definition = None
         state: tuple[object, ...] | None = None
         try:
@@ -78,7 +76,7 @@ class Definitions:
         except TypeError:
             return None
         if is_importable(fn):
-            definition = Definition(next(self._numbers), next(self._versions), dumps(fn, 5))
+            definition = Definition(next(self._numbers), next(self._versions), dumps(fn))
             state = _IMPORTABLE
         elif not isinstance(fn, FunctionType):
             return None

@@ -55,10 +55,8 @@ class Nursery:
 
     def fork(self, number: int, channel: int, tokens: int, box: int) -> None:
         """Ask for a worker that gets these descriptors; raises OSError where no zygote can be started."""
-        if self._control is None:
-            self._start()
-        assert self._control is not None
-        send_message(self._control, ("fork", number), (channel, tokens, box))
+        control = self._control or self._start()
+        send_message(control, ("fork", number), (channel, tokens, box))
 
     def preload(self, names: Iterable[str]) -> None:
         """Import these modules in the zygote, for the workers to come."""
@@ -66,7 +64,7 @@ class Nursery:
         if self._control is not None:
             send_message(self._control, ("preload", tuple(names)))
 
-    def _start(self) -> None:
+    def _start(self) -> socket.socket:
         ours, theirs = open_control()
         with theirs:
             boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid())
@@ -89,6 +87,7 @@ class Nursery:
         send_message(ours, ("path", self.path))
         if self._preload:
             send_message(ours, ("preload", self._preload))
+        return ours
 
     def _on_readable(self) -> None:
         while self._control is not None:

@@ -69,7 +69,7 @@ _FIXED_TYPES = (
 )
 
 
-def fixed_state(fn: FunctionType) -> tuple[object, ...] | None:
+def fixed_state(fn: object) -> tuple[object, ...] | None:
     """All that the pickled form of a by-value function depends on, or None where that can change unseen.
 
     Two states whose items are pairwise identical (``is``) pickle alike, so bytes made once may be sent again. A

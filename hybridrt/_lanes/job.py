@@ -23,7 +23,7 @@ class Job(asyncio.Future[T]):
 
     lane: str
     function: Function
-    stop_work: Callable[[Job[T]], None]
+    stop_work: Callable[[Any], None]
     """Set by the lane: stops the work of this job, which nobody waits for any more."""
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -60,6 +60,7 @@ class LoopJob(Job[T]):
     def follow(self, task: asyncio.Task[T]) -> None:
         """Take on the outcome of ``task``, and pass cancels on to it."""
         self._task = task
+        self.stop_work = _cancel_task
         task.add_done_callback(self._finish)
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -75,3 +76,7 @@ class LoopJob(Job[T]):
             self.set_exception(exc)
         else:
             self.set_result(task.result())
+
+
+def _cancel_task(job: LoopJob[Any]) -> None:
+    job._task.cancel()

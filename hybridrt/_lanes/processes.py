@@ -30,12 +30,12 @@ from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
 from .obituary import crash_report
+from .sending import send_calls
 from .unsendable import unsendable_call, unsendable_result
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
-_LARGE = 1 << 16
 _EARLY_DEATHS = 5
 _HIRE_AGAIN_SECONDS = 0.5
 
@@ -112,8 +112,7 @@ class ProcessLane:
 
     def _pump_due(self) -> None:
         self._pump_is_due = False
-        if not self._is_closed or self._emptied is not None:
-            self._pump()
+        self._pump()
 
     def _pump(self) -> None:
         """Hire who is wanted and send out what can be sent."""
@@ -122,47 +121,9 @@ class ProcessLane:
             if not self._hire():
                 break
         for seat, batch in crew.give_out(monotonic()):
-            self._send(seat, batch)
+            send_calls(seat, batch, self._staff.path_news)
         if self._stuck_check is None and crew.seats_with_calls_ahead():
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
-
-    def _send(self, seat: _Seat, batch: list[_Call]) -> None:
-        child: Child = seat.worker
-        kind = wire.CALL if len(seat.under_way) == len(batch) else wire.AHEAD
-        if batch[0].is_coroutine:
-            kind = wire.COROUTINE
-        parts: list[bytes] = []
-        while child.to_forget:
-            number = child.to_forget.pop()
-            if child.known.pop(number, None) is not None:
-                parts.append(wire.pack(wire.FORGET, 0, number))
-        ahead = [job.number for job in (batch if kind == wire.AHEAD else batch[1:])]
-        for job in batch:
-            definition = job.definition
-            extra = 0
-            if definition is not None:
-                extra = definition.number
-                if child.known.get(extra) != definition.version:
-                    child.known[extra] = definition.version
-                    parts.append(self._path_frame(child))
-                    parts.append(wire.pack(wire.DEFINE, 0, extra, definition.data))
-            if len(job.payload) < _LARGE:
-                parts.append(wire.pack(kind, job.number, extra, job.payload))
-            else:
-                parts.append(wire.pack_header(kind, job.number, extra, len(job.payload)))
-                child.send(b"".join(parts))
-                child.send(job.payload)
-                parts.clear()
-            if kind == wire.CALL:
-                kind = wire.AHEAD
-        if ahead:
-            child.allow(ahead)  # before the calls: a worker that finds no token takes it for taken back
-        if parts:
-            child.send(b"".join(parts))
-
-    def _path_frame(self, child: Child) -> bytes:
-        path = self._staff.path_news(child)
-        return b"" if path is None else wire.pack(wire.PATH, 0, 0, parcel.dumps(path))
 
     def _forget(self, number: int) -> None:
         for child in self._seats:
@@ -311,8 +272,7 @@ class ProcessLane:
 
     # Stopping one call
 
-    def _stop(self, job: Job[Any]) -> None:
-        assert isinstance(job, ProcessJob)
+    def _stop(self, job: _Call) -> None:
         seat = job.seat
         if seat is None:
             job.payload = b""
@@ -408,6 +368,9 @@ class ProcessLane:
             self._abandon_calls()
             if self._stuck_check is not None:
                 self._stuck_check.cancel()
+            for child, seat in self._seats.items():
+                if seat.under_way:
+                    child.kill()  # it was interrupted, and had its time
             await self._staff.close()
 
     def _abandon_calls(self) -> None:

@@ -34,7 +34,7 @@ from .job import Job
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Work: TypeAlias = tuple[Job[Any] | Future[Any], Context | None, Any, tuple[Any, ...], dict[str, Any]]
+_Work: TypeAlias = tuple[Job[Any] | Future[Any], Context, Any, tuple[Any, ...], dict[str, Any]]
 _Outcome: TypeAlias = tuple[_Work | None, Any, BaseException | None, float]
 """The call (None: a thread has left), its result (or that thread), its exception, its seconds."""
 
@@ -197,7 +197,7 @@ class ThreadLane:
                 job.set_result(result)
             else:
                 counters.failed += 1
-                job.set_exception(presentable(error))
+                job.set_exception(presentable(error, where="a thread"))
         if self._emptied is not None and not self._emptied.done() and not self._open:
             self._emptied.set_result(None)
 
@@ -323,7 +323,7 @@ def _run(work: _Work) -> _Outcome:
         target.set_result(result)
     else:
         target.set_exception(error)
-    return (target, None, None, (), {}), None, error, seconds
+    return work, None, error, seconds
 
 
 def _fail(target: Job[Any] | Future[Any], what: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .._engine.culprit import find_culprit
+from .._engine.culprit import find_culprit, reason_of
 from .._engine.parcel import dumps_by_value
 from ..errors import NotSendable
 
@@ -18,15 +18,16 @@ def unsendable_call(
         culprit = find_culprit(thing, root=root, dumps=dumps_by_value)
         if culprit is not None:
             return NotSendable(
-                f"{name} cannot be sent to a worker process: {culprit.explain()}", where=culprit.path
+                f"{name} cannot be sent to a worker process: {culprit.path}: {culprit.explain()}",
+                where=culprit.path,
             )
-    return NotSendable(f"{name} cannot be sent to a worker process: {type(error).__name__}: {error}")
+    return NotSendable(f"{name} cannot be sent to a worker process: {reason_of(error)}")
 
 
 def unsendable_result(name: str, where: str, reason: object) -> NotSendable:
     """The error for a call whose result could not be pickled in the worker, or unpickled here."""
     if isinstance(reason, BaseException):
-        what = f"it arrived, but cannot be unpickled here ({type(reason).__name__}: {reason})"
+        what = f"it arrived, but cannot be unpickled here ({reason_of(reason)})"
         error = NotSendable(f"the result of {name} is lost: {what}", where=where)
         error.__cause__ = reason
         return error

@@ -1,0 +1,34 @@
+"""pebble, driven from asyncio by ``wrap_future``."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from .contract import Contestant
+
+
+class PebblePool(Contestant):
+    """With a forkserver, as the stdlib's pool. It starts all its workers at once: no fresh one to measure."""
+
+    key = "pebble"
+    label = "pebble.ProcessPool"
+    lane = "process"
+    needs = ("pebble",)
+    takes = ("one", "many", "cold", "memory")
+
+    async def open(self) -> None:
+        import pebble
+
+        self.pool: Any = pebble.ProcessPool(
+            self.workers, context=multiprocessing.get_context("forkserver")
+        )
+
+    async def close(self) -> None:
+        self.pool.stop()
+        self.pool.join()
+
+    def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
+        return asyncio.wrap_future(self.pool.schedule(fn, args=args))

@@ -1,0 +1,91 @@
+"""The run as text: a table for each figure and lane, best first."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import asdict
+
+from .contestants.contract import Contestant
+from .measurements import MEASUREMENTS, Figure, Measurement
+from .results import Results, amount, better_by, times
+
+_LABEL, _CELL = 40, 16
+
+
+def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:
+    """The whole report but for the goals."""
+    m = results.machine
+    yield f"{m['python']}, {m['loop']}, {m['cores']} cores, {m['cpu'] or m['system']}, load {m['load']}, {m['date']}"
+    yield (
+        f"Medians of {results.rounds} interleaved round{'s' * (results.rounds != 1)}, each in a fresh interpreter; "
+        f"{results.scale.workers} workers. 'vs': how many times as good; 'of the floor': 100 % cannot be beaten."
+    )
+    for measurement in MEASUREMENTS.values():
+        told = False
+        for figure in measurement.figures:
+            for lane in ("process", "thread"):
+                table = list(_table(results, contestants, measurement, figure, lane))
+                if table and not told:
+                    told = True
+                    yield ""
+                    yield from textwrap.wrap(
+                        f"-- {measurement.key}: {measurement.what.format(**asdict(results.scale))}",
+                        118,
+                        subsequent_indent="   ",
+                    )
+                yield from table
+    yield from _errors(results, contestants)
+
+
+def _table(
+    results: Results,
+    contestants: dict[str, type[Contestant]],
+    measurement: Measurement,
+    figure: Figure,
+    lane: str,
+) -> Iterator[str]:
+    rows = []
+    for key, contestant in contestants.items():
+        row = results.row(measurement.key, key, figure.key)
+        if contestant.lane == lane and row is not None:
+            rows.append((row, contestant))
+    if not rows:
+        return
+    rows.sort(key=lambda pair: pair[0].value, reverse=figure.better == "higher")
+    floor = measurement.floors.get(lane)
+    others = [
+        (f"vs {_short(contestants[key].label)}", results.median(measurement.key, key, figure.key))
+        for key in measurement.baselines.get(lane, ())
+        if key in contestants
+    ]
+    limit = results.median(measurement.key, floor, figure.key) if floor else None
+    yield ""
+    heads = [figure.unit.lstrip("/") if figure.unit != "/s" else "calls/s", "least - most"]
+    heads += [head for head, _ in others] + ["of the floor"]
+    title = f"{results.title(figure)}, {lane} lane"
+    yield f"  {title:<{_LABEL}}" + "".join(f"{head:>{max(_CELL, len(head) + 2)}}" for head in heads)
+    for row, contestant in rows:
+        cells = [amount(row.value, "").strip(), f"{_plain(row.least)} - {_plain(row.most)}"]
+        cells += [times(better_by(row.value, v, figure)) if v else "-" for _, v in others]
+        cells.append(f"{better_by(row.value, limit, figure):.0%}" if limit else "-")
+        mark = {"ours": "> ", "floor": "_ "}.get(contestant.rank, "  ")
+        widths = [max(_CELL, len(head) + 2) for head in heads]
+        yield f"{mark}{contestant.label:<{_LABEL}}" + "".join(
+            f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
+        )
+
+
+def _plain(value: float) -> str:
+    return amount(value, "").strip()
+
+
+def _short(label: str) -> str:
+    return label.removeprefix("run_in_executor(").removeprefix("multiprocessing.").removesuffix(")")
+
+
+def _errors(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:
+    for (measurement, key), error in results.errors().items():
+        label = contestants[key].label if key in contestants else key
+        yield ""
+        yield from textwrap.wrap(f"no {measurement!r} of {label}: {error}", 118, subsequent_indent="   ")

@@ -1,0 +1,104 @@
+"""A worker's side of the channel: reading calls, knowing functions, writing answers. Both serving loops work at it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from socket import socket
+from time import perf_counter
+from typing import Any
+
+from . import anatomy, parcel, wire
+
+_LARGE = 1 << 16
+_ENGINE = str(Path(__file__).parent)
+
+
+class Desk:
+    """The channel, and the functions that came through it."""
+
+    def __init__(self, channel: socket) -> None:
+        self.channel = channel
+        self.reader = wire.FrameReader()
+        self.put_back: wire.Frame | None = (
+            None  # read by one of the two serving loops, and meant for the other
+        )
+        self._functions: dict[int, Any] = {}
+        self._pid = os.getpid()
+
+    def receive(self) -> bool:
+        """Read what is there, waiting for it; False at the end of the channel."""
+        try:
+            count = self.channel.recv_into(self.reader.room())
+        except OSError:
+            return False
+        self.reader.filled(count)
+        return count > 0
+
+    def note(self, frame: wire.Frame) -> bool:
+        """Take in a frame that is not a call; False for QUIT."""
+        if frame.kind == wire.DEFINE:
+            # A function that cannot be loaded here is each caller's error, so it is kept as the answer to give.
+            try:
+                self._functions[frame.extra] = parcel.loads(frame.payload)
+            except BaseException as exc:
+                self._functions[frame.extra] = _Unloadable(exc)
+        elif frame.kind == wire.FORGET:
+            self._functions.pop(frame.extra, None)
+        elif frame.kind == wire.PATH:
+            sys.path[:] = parcel.loads(frame.payload)
+        return frame.kind != wire.QUIT
+
+    def unpack_call(self, frame: wire.Frame) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+        """Function and arguments of a call; raises what unpickling them raises."""
+        if not frame.extra:
+            fn, args, kwargs = parcel.loads(frame.payload)
+            return fn, args, kwargs
+        fn = self._functions[frame.extra]
+        if type(fn) is _Unloadable:
+            raise fn.reason
+        args, kwargs = parcel.loads(frame.payload)
+        return fn, args, kwargs
+
+    def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
+        """Write one answer, whole, now."""
+        if os.getpid() != self._pid:
+            os._exit(
+                0
+            )  # the user's function forked and its child came back: the answer is not the child's to give
+        micros = min(int((perf_counter() - began) * 1e6), 0xFFFFFFFF)
+        try:
+            if len(payload) < _LARGE:
+                self.channel.sendall(wire.pack(kind, number, micros, payload))
+            else:
+                self.channel.sendall(wire.pack_header(kind, number, micros, len(payload)))
+                self.channel.sendall(payload)
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # the parent has gone
+
+    def pack_result(self, result: object) -> tuple[int, bytes]:
+        """The answer's kind and payload for a result, or for its failure to be pickled."""
+        try:
+            return wire.RESULT, parcel.dumps(result)
+        except Exception as exc:
+            from .culprit import find_culprit, reason_of
+
+            culprit = find_culprit(result, root="result", dumps=parcel.dumps_by_value)
+            if culprit is None:
+                where, reason = "result", reason_of(exc)
+            else:
+                where, reason = culprit.path, f"{culprit.path}: {culprit.explain()}"
+            return wire.UNSENDABLE, parcel.dumps((where, reason))
+
+    def pack_failure(self, exc: BaseException) -> tuple[int, bytes]:
+        """The answer's kind and payload for an exception of the user's code, without the engine's frames on top."""
+        return wire.FAILED, anatomy.pack(exc, dumps=parcel.dumps, loads=parcel.loads, skip_file=_ENGINE)
+
+
+class _Unloadable:
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: BaseException) -> None:
+        self.reason = reason

@@ -1,0 +1,75 @@
+"""Calls that the crew gave out, as frames on their way to a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._core.crew import Seat
+from .._engine import parcel, wire
+from .._engine.child import Child
+from .job import ProcessJob
+
+_LARGE = 1 << 16
+"""Payloads from this size on are not copied together with their header."""
+
+
+def send_calls(
+    seat: Seat[ProcessJob[Any]], batch: list[ProcessJob[Any]], path_news: Callable[[Child], list[str] | None]
+) -> None:
+    """Send ``batch``, which ``seat`` holds already, in one go, with the functions that its worker does not know yet.
+
+    A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
+    """
+    child: Child = seat.worker
+    parts: list[bytes] = _forgotten(child)
+    ahead: list[int] = []
+    if batch[0].is_coroutine:
+        kind = wire.COROUTINE
+    elif len(seat.under_way) == len(batch):
+        kind = wire.CALL
+    else:
+        kind = wire.AHEAD
+    for job in batch:
+        extra = _define(job, child, parts, path_news)
+        if kind == wire.AHEAD:
+            ahead.append(job.number)
+        if len(job.payload) < _LARGE:
+            parts.append(wire.pack(kind, job.number, extra, job.payload))
+        else:
+            # Calls ahead are small (the crew sees to it), so no token is overdue here.
+            parts.append(wire.pack_header(kind, job.number, extra, len(job.payload)))
+            child.send(b"".join(parts))
+            child.send(job.payload)
+            parts.clear()
+        if kind == wire.CALL:
+            kind = wire.AHEAD
+    if ahead:
+        child.allow(ahead)  # before the calls: a worker that finds no token takes its call for taken back
+    if parts:
+        child.send(b"".join(parts))
+
+
+def _define(
+    job: ProcessJob[Any], child: Child, parts: list[bytes], path_news: Callable[[Child], list[str] | None]
+) -> int:
+    """The number under which the worker knows the job's function, once ``parts`` has reached it; 0: by no number."""
+    definition = job.definition
+    if definition is None:
+        return 0
+    if child.known.get(definition.number) != definition.version:
+        child.known[definition.number] = definition.version
+        path = path_news(child)
+        if path is not None:
+            parts.append(wire.pack(wire.PATH, 0, 0, parcel.dumps(path)))
+        parts.append(wire.pack(wire.DEFINE, 0, definition.number, definition.data))
+    return definition.number
+
+
+def _forgotten(child: Child) -> list[bytes]:
+    frames = []
+    while child.to_forget:
+        number = child.to_forget.pop()
+        if child.known.pop(number, None) is not None:
+            frames.append(wire.pack(wire.FORGET, 0, number))
+    return frames

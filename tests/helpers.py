@@ -1,0 +1,34 @@
+"""What several test files need to wait for things without guessing how long they take."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE = 10.0
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Until ``condition()`` is true; fails the test when it has not come true for a long time."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+async def exists(path: Path) -> None:
+    await until(path.exists)
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process of this id runs (a zombie does not)."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return not Path("/proc/self/stat").exists()
+    return state not in "ZX"
