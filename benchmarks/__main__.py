@@ -55,15 +55,25 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--quick", action="store_true", help="one round with small counts: under a minute, and rough")
     add("--rounds", type=int, help="rounds (5; with --quick 1)")
-    add("--only", action="append", default=[], metavar="NAME",
-        help="a measurement, a contestant or a lane (see --list); may be given several times")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a measurement, a contestant or a lane (see --list); may be given several times",
+    )
     add("--list", action="store_true", help="what there is, and stop")
     add("--loop", choices=("uvloop", "asyncio"), default=_default_loop(), help="the event loop (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="save all raw figures, the medians and the machine")
     add("--picture", type=Path, metavar="FILE.svg", help="draw the medians")
     add("--load", type=Path, metavar="FILE", help="report and draw a run saved with --json; measure nothing")
-    add("--add", action="append", default=[], metavar="MODULE",
-        help="an importable module with more contestants, in its CONTESTANTS")
+    add(
+        "--add",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="an importable module with more contestants, in its CONTESTANTS",
+    )
     add("--timeout", type=float, default=60.0, metavar="SECONDS", help="most time for one cell (%(default)g)")
     for field in fields(Scale):
         kind = float if field.name == "seconds" else int
@@ -100,7 +110,9 @@ def _list(contestants: dict[str, type[Contestant]]) -> None:
         print(f"  {measurement.key:<26}{titles.replace('{at_once:,}', 'many')}")
     print("contestants")
     for contestant in contestants.values():
-        print(f"  {contestant.key:<26}{contestant.lane:<9}{contestant.label:<42}{', '.join(contestant.takes)}")
+        print(
+            f"  {contestant.key:<26}{contestant.lane:<9}{contestant.label:<42}{', '.join(contestant.takes)}"
+        )
 
 
 def _tell(progress: str) -> None:

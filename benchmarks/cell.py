@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import importlib
-import importlib.util
 import json
 import sys
 from collections.abc import Callable

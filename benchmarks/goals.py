@@ -84,7 +84,11 @@ def verdicts(results: Results) -> list[Verdict]:
         is_met = None
         if value is not None:
             is_met = value >= goal.bound if goal.sense == "at least" else value <= goal.bound
-        found.append(Verdict(text=goal.text, sense=goal.sense, bound=goal.bound, unit=goal.unit, value=value, is_met=is_met))
+        found.append(
+            Verdict(
+                text=goal.text, sense=goal.sense, bound=goal.bound, unit=goal.unit, value=value, is_met=is_met
+            )
+        )
     return found
 
 

@@ -76,7 +76,8 @@ async def one_at_a_time(contestant: type[Contestant], scale: Scale) -> dict[str,
 async def many_at_once(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """All calls made in one turn of the loop and gathered; CPU is this process's, all its threads together."""
     count = scale.at_once
-    rates, cpu = [], []
+    rates: list[float] = []
+    cpu: list[float] = []
     async with contestant(scale.workers) as pool:
         for _ in range(10):
             await pool.call(work.noop)
@@ -109,7 +110,7 @@ async def fresh_worker(contestant: type[Contestant], scale: Scale) -> dict[str, 
             for _ in range(scale.fresh):
                 if not contestant.call_starts_worker:
                     held.append(asyncio.ensure_future(pool.call(work.hold, str(folder))))
-                    while len(os.listdir(folder)) < 1 + len(held):  # the gate, and who waits at it
+                    while len(os.listdir(folder)) < 1 + len(held):  # noqa: ASYNC110  # other processes write there
                         await asyncio.sleep(0.001)
                 began = perf_counter()
                 await pool.call(work.noop)
@@ -121,15 +122,14 @@ async def fresh_worker(contestant: type[Contestant], scale: Scale) -> dict[str, 
 @contextmanager
 def _gate() -> Iterator[Path]:
     """A folder with a file ``gate`` that is locked inside the block."""
-    with tempfile.TemporaryDirectory() as folder:
-        with open(f"{folder}/gate", "w") as gate:
-            fcntl.flock(gate, fcntl.LOCK_EX)
-            yield Path(folder)
+    with tempfile.TemporaryDirectory() as folder, open(f"{folder}/gate", "w") as gate:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        yield Path(folder)
 
 
 async def memory(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """USS: the pages that nobody else has (``Private_*`` in smaps_rollup), after each worker answered one call."""
-    if not Path("/proc/self/smaps_rollup").exists():
+    if not os.path.exists("/proc/self/smaps_rollup"):  # noqa: ASYNC240  # nothing else is on this loop
         raise NotImplementedError("this system has no /proc/PID/smaps_rollup to read it from")
     async with contestant(scale.workers) as pool:
         with tempfile.TemporaryDirectory() as folder:
@@ -156,7 +156,7 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-PER_LANE = {
+PER_LANE: dict[str, tuple[str, ...]] = {
     "process": ("stdlib-process", "anyio-process"),
     "thread": ("asyncio-thread", "stdlib-thread"),
 }
@@ -166,7 +166,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     for m in (
         Measurement(
             "many",
-            "{at_once:,} calls of a no-op made in one turn of the loop, then gathered; CPU is the parent's, all threads",
+            "{at_once:,} calls of a no-op made in one turn of the loop, then gathered; CPU is the parent's, "
+            "with all its threads",
             many_at_once,
             (
                 Figure("per_second", "{at_once:,} calls at once", "/s", "higher"),
@@ -189,12 +190,12 @@ MEASUREMENTS: dict[str, Measurement] = {
             cold_start,
             (Figure("ms", "first call on a cold runtime", "ms", "lower"),),
             PER_LANE,
-            {"process": "floor-ping-pong", "thread": "floor-queue"},
+            {"process": "floor-ping-pong"},
         ),
         Measurement(
             "fresh",
-            "a pool that is up and whose workers are all busy gets one more call: until its result is here, by a worker "
-            "started for it. For multiprocessing.Process: from making it to its answer through a pipe",
+            "a pool that is up and whose workers are all busy gets one more call: until its result is here, by a "
+            "worker started for it. For multiprocessing.Process: from making it to its answer through a pipe",
             fresh_worker,
             (Figure("ms", "a fresh worker", "ms", "lower"),),
             {"process": ("spawned-process", "stdlib-process")},
@@ -202,7 +203,8 @@ MEASUREMENTS: dict[str, Measurement] = {
         ),
         Measurement(
             "memory",
-            "private pages (USS) after each of {workers} workers answered one call; the pool is every process below ours",
+            "private pages (USS) after each of {workers} workers answered one call; the pool is every process below "
+            "ours",
             memory,
             (
                 Figure("worker_mb", "memory of one worker", "MB", "lower"),

@@ -10,7 +10,7 @@ from .contestants.contract import Contestant
 from .measurements import MEASUREMENTS, Figure, Measurement
 from .results import Results, amount, better_by, times
 
-_LABEL, _CELL = 40, 16
+_LABEL, _CELL = 50, 14
 
 
 def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:
@@ -55,7 +55,7 @@ def _table(
     rows.sort(key=lambda pair: pair[0].value, reverse=figure.better == "higher")
     floor = measurement.floors.get(lane)
     others = [
-        (f"vs {_short(contestants[key].label)}", results.median(measurement.key, key, figure.key))
+        (f"vs {contestants[key].short}", results.median(measurement.key, key, figure.key))
         for key in measurement.baselines.get(lane, ())
         if key in contestants
     ]
@@ -63,14 +63,16 @@ def _table(
     yield ""
     heads = [figure.unit.lstrip("/") if figure.unit != "/s" else "calls/s", "least - most"]
     heads += [head for head, _ in others] + ["of the floor"]
+    widths = [_CELL, 22, *(max(_CELL, len(head) + 2) for head in heads[2:])]
     title = f"{results.title(figure)}, {lane} lane"
-    yield f"  {title:<{_LABEL}}" + "".join(f"{head:>{max(_CELL, len(head) + 2)}}" for head in heads)
+    yield f"  {title:<{_LABEL}}" + "".join(
+        f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)
+    )
     for row, contestant in rows:
-        cells = [amount(row.value, "").strip(), f"{_plain(row.least)} - {_plain(row.most)}"]
+        cells = [_plain(row.value), f"{_plain(row.least)} - {_plain(row.most)}"]
         cells += [times(better_by(row.value, v, figure)) if v else "-" for _, v in others]
         cells.append(f"{better_by(row.value, limit, figure):.0%}" if limit else "-")
         mark = {"ours": "> ", "floor": "_ "}.get(contestant.rank, "  ")
-        widths = [max(_CELL, len(head) + 2) for head in heads]
         yield f"{mark}{contestant.label:<{_LABEL}}" + "".join(
             f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
         )
@@ -78,10 +80,6 @@ def _table(
 
 def _plain(value: float) -> str:
     return amount(value, "").strip()
-
-
-def _short(label: str) -> str:
-    return label.removeprefix("run_in_executor(").removeprefix("multiprocessing.").removesuffix(")")
 
 
 def _errors(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:

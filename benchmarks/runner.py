@@ -7,15 +7,20 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic, sleep
 
 from .cell import COMMAND, MARK, Order
 from .contestants.contract import Contestant
 from .measurements import Scale
 
 ROOT = Path(__file__).resolve().parent.parent
+_START_SECONDS = 10.0
+_FAREWELL_SECONDS = 1.0
+"""For a forkserver or a resource tracker to see that its cell has gone, and to clear up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,38 +77,55 @@ def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
 def run_cell(order: Order) -> tuple[dict[str, float], str | None]:
     """Figures, or the reason why there are none; whatever the cell started is gone afterwards."""
     paths = (str(ROOT), os.environ.get("PYTHONPATH", ""))
-    cell = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, order.as_json()],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
-    )
-    try:
-        # Its workers hold the two pipes as well: this ends when all of them have gone.
-        out, err = cell.communicate(timeout=order.seconds + 10)
-    except subprocess.TimeoutExpired:
-        return {}, f"it, or a process that it left behind, still ran after {order.seconds + 10:g} s"
-    finally:
-        _end_group(cell)
+    # Files, not pipes: a process that the cell left behind would hold a pipe open, and we would wait for it.
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as out,
+        tempfile.TemporaryFile("w+", errors="replace") as err,
+    ):
+        cell = subprocess.Popen(
+            [sys.executable, "-c", COMMAND, order.as_json()],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))},
+        )
+        try:
+            # It ends itself, with its threads' stacks, when its time is up: the rest is for one that cannot even that.
+            cell.wait(order.seconds + _START_SECONDS)
+        except subprocess.TimeoutExpired:
+            pass  # seen by its lack of an exit code
+        finally:
+            _end_group(cell)
+        out.seek(0)
+        err.seek(0)
+        return _read_answer(out.read(), err.read(), cell.returncode)
+
+
+def _read_answer(out: str, err: str, exitcode: int) -> tuple[dict[str, float], str | None]:
     for line in reversed(out.splitlines()):
         if line.startswith(MARK):
             answer = json.loads(line.removeprefix(MARK))
             return answer.get("figures", {}), answer.get("error")
-    last_words = " / ".join(err.strip().splitlines()[-3:])
-    return {}, f"exit code {cell.returncode} without an answer; last words: {last_words or 'none'}"
+    last_words = " / ".join(line.strip() for line in err.strip().splitlines()[-3:])
+    return {}, f"no answer, exit code {exitcode}; last words: {last_words or 'none'}"
 
 
-def _end_group(cell: subprocess.Popen[str]) -> None:
+def _end_group(cell: subprocess.Popen[bytes]) -> None:
+    """Kill it if it runs still, and what it left in its session (which has its id) if that does not go by itself."""
+    if cell.poll() is None:
+        _signal_group(cell.pid, signal.SIGKILL)
+        cell.wait()
+    end = monotonic() + _FAREWELL_SECONDS
+    while _signal_group(cell.pid, 0) and monotonic() < end:
+        sleep(0.002)
+    _signal_group(cell.pid, signal.SIGKILL)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    """Whether there is anybody in the group."""
     try:
-        os.killpg(cell.pid, signal.SIGKILL)  # its session and group have its id
+        os.killpg(group, number)
     except ProcessLookupError:
-        pass
-    try:
-        cell.communicate(timeout=5)
-    except (subprocess.TimeoutExpired, ValueError):
-        pass  # ValueError: the pipes were read to their end before
-    cell.wait()
+        return False
+    return True

@@ -15,9 +15,15 @@ import hybridrt
 second = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
 
+def say(line: str) -> None:
+    print(
+        line + "\n", end="", flush=True
+    )  # in one piece: print(line) is two, and another thread may come between
+
+
 def count(to: int) -> str:
     for number in range(1, to + 1):
-        print(f"thread: {number}", flush=True)
+        say(f"thread: {number}")
         time.sleep(second)
     return "Done"
 
@@ -26,9 +32,9 @@ async def main() -> None:
     rt = hybridrt.current_runtime()
     counting = rt.options(lane="thread").submit(count, 5)  # starts now; a future of the result
     while not counting.done():
-        print("loop:   here, and free for other things", flush=True)
+        say("loop:   here, and free for other things")
         await asyncio.wait([counting], timeout=second / 2)
-    print(await counting)
+    say(await counting)
 
 
 hybridrt.run(main)

@@ -16,14 +16,20 @@ import hybridrt
 size = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
 
 
+def say(line: str) -> None:
+    print(
+        line + "\n", end="", flush=True
+    )  # in one piece: print(line) is two, and another process may come between
+
+
 def count_primes(name: str, below: int) -> tuple[int, float]:
     """How many primes there are, and the seconds that it took to find out."""
-    print(f"{name}: starting")
+    say(f"{name}: starting")
     began = time.perf_counter()
     primes = 0
     for number in range(2, below):
         primes += all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
-    print(f"{name}: finishing")
+    say(f"{name}: finishing")
     return primes, time.perf_counter() - began
 
 

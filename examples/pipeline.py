@@ -30,6 +30,10 @@ parser.add_argument("target", nargs="?", type=Path)
 parser.add_argument("--window", type=int, default=8, help="files in memory at once")
 parser.add_argument("--pattern", default="*.py")
 options = parser.parse_args()
+if not options.source.is_dir():
+    parser.error(f"there is no folder {options.source}")
+if options.window < 1:
+    parser.error("--window must be at least 1")
 
 
 def list_words(data: bytes) -> bytes:
@@ -44,20 +48,29 @@ def write(path: Path, data: bytes) -> None:
 
 
 class Tally:
-    files = bytes = in_hand = most_in_hand = 0
+    files = size = files_in_hand = bytes_in_hand = most_files = most_bytes = 0
+
+    def take(self, data: bytes) -> None:
+        self.files_in_hand += 1
+        self.bytes_in_hand += len(data)
+        self.most_files = max(self.most_files, self.files_in_hand)
+        self.most_bytes = max(self.most_bytes, self.bytes_in_hand)
+
+    def put_down(self, data: bytes) -> None:
+        self.files_in_hand -= 1
+        self.bytes_in_hand -= len(data)
+        self.files += 1
+        self.size += len(data)
 
 
 async def carry(paths: MemoryObjectReceiveStream[Path], target: Path, tally: Tally) -> None:
     async with paths:
         async for path in paths:
             data = await hybridrt.to_thread((options.source / path).read_bytes)
-            tally.in_hand += len(data)
-            tally.most_in_hand = max(tally.most_in_hand, tally.in_hand)
+            tally.take(data)
             words = await hybridrt.to_process(list_words, data)
             await hybridrt.to_thread(write, target / f"{path}.words", words)
-            tally.in_hand -= len(data)
-            tally.files += 1
-            tally.bytes += len(data)
+            tally.put_down(data)
 
 
 def find(source: Path, pattern: str) -> list[Path]:
@@ -78,9 +91,9 @@ async def main(target: Path) -> None:
         for path in await hybridrt.to_thread(find, options.source, options.pattern):
             await send.send(path)
     seconds = time.perf_counter() - began
-    print(f"{tally.files} files, {tally.bytes / 1e6:.1f} MB in {seconds:.1f} s: ", end="")
-    print(f"{tally.files / seconds:.0f} files/s, {tally.bytes / 1e6 / seconds:.1f} MB/s")
-    print(f"at most {tally.most_in_hand / 1e6:.1f} MB in hand at once")
+    print(f"{tally.files} files, {tally.size / 1e6:.1f} MB in {seconds:.1f} s: ", end="")
+    print(f"{tally.files / seconds:.0f} files/s, {tally.size / 1e6 / seconds:.1f} MB/s")
+    print(f"at most {tally.most_files} files, {tally.most_bytes} bytes, in hand at once")
 
 
 def peak_memory(who: int) -> str:

@@ -23,6 +23,7 @@ class ToProcess(_Anyio):
 
     key = "anyio-process"
     label = "anyio.to_process"
+    short = "anyio.to_process"
     lane = "process"
     needs = ("anyio.to_process",)
     takes = ("one", "many", "cold", "fresh", "memory")
@@ -42,6 +43,7 @@ class ToThread(_Anyio):
 
     key = "anyio-thread"
     label = "anyio.to_thread"
+    short = "anyio.to_thread"
     lane = "thread"
     needs = ("anyio.to_thread",)
 

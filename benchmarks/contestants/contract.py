@@ -18,6 +18,8 @@ class Contestant(ABC):
     """Its name on the command line and in the JSON."""
     label: ClassVar[str]
     """Its name in the tables: what a user would have to type."""
+    short: ClassVar[str]
+    """Its name where room is scarce."""
     lane: ClassVar[Lane]
     rank: ClassVar[Rank] = "peer"
     needs: ClassVar[tuple[str, ...]] = ()

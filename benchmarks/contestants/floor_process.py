@@ -1,6 +1,7 @@
 """The floor for processes: what is left of a call when everything a product needs is taken away.
 
-No cancel, no errors, no crash is thought of here. Whatever is slower than this pays for its promises.
+No cancel, no errors, no crash is thought of here. Whatever is slower than this pays for its promises. Functions are
+those of ``work``, known beforehand, so that only a name and the arguments are pickled.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, ClassVar
 
+from .. import work
 from .contract import Contestant
 
 _LENGTH = struct.Struct("<I")
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
+"""Below the size from which malloc would map fresh pages for each buffer."""
 
 
 def _fork(serve: Callable[[socket.socket], None], others: list[socket.socket]) -> socket.socket:
@@ -49,7 +52,7 @@ class _Forked(Contestant):
             self.loop.remove_writer(channel)
             channel.close()
         for _ in self.channels:
-            os.wait()
+            os.wait()  # noqa: ASYNC222  # they end when they see their channel closed; nothing else is on this loop
 
 
 class PingPong(_Forked):
@@ -57,6 +60,7 @@ class PingPong(_Forked):
 
     key = "floor-ping-pong"
     label = "floor: socketpair, pickle, add_reader"
+    short = "the floor"
     takes = ("one", "cold")
 
     async def open(self) -> None:
@@ -67,7 +71,7 @@ class PingPong(_Forked):
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         self.future = self.loop.create_future()
-        self.channel.send(pickle.dumps((fn, args), 5))
+        self.channel.send(pickle.dumps((fn.__name__, args), 5))
         return self.future
 
     def _on_readable(self) -> None:
@@ -75,9 +79,10 @@ class PingPong(_Forked):
 
 
 def _serve_one_by_one(channel: socket.socket) -> None:
+    functions = vars(work)
     while data := channel.recv(_CHUNK):
-        fn, args = pickle.loads(data)
-        channel.send(pickle.dumps(fn(*args), 5))
+        name, args = pickle.loads(data)
+        channel.send(pickle.dumps(functions[name](*args), 5))
 
 
 class Batches(_Forked):
@@ -85,7 +90,8 @@ class Batches(_Forked):
 
     key = "floor-batches"
     label = "floor: the same, a loop turn in one go"
-    takes = ("many", "memory")
+    short = "the floor"
+    takes: ClassVar[tuple[str, ...]] = ("many", "memory")
 
     async def open(self) -> None:
         await super().open()
@@ -98,7 +104,7 @@ class Batches(_Forked):
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         future = self.loop.create_future()
-        data = pickle.dumps((fn, args), 5)
+        data = pickle.dumps((fn.__name__, args), 5)
         seat = self.seats[self.next]
         self.next = (self.next + 1) % self.workers
         seat.futures.append(future)
@@ -113,6 +119,7 @@ class TaskBatches(Batches):
 
     key = "floor-batches-task"
     label = "floor: and a task for each call"
+    short = "the floor, tasks"
     takes = ("many",)
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
@@ -153,13 +160,14 @@ class _Seat:
 
 
 def _serve_batches(channel: socket.socket) -> None:
+    functions = vars(work)
     buffer = b""
     while data := channel.recv(_CHUNK):
         calls, buffer = _split(buffer + data)
         parts: list[bytes] = []
         for call in calls:
-            fn, args = pickle.loads(call)
-            result = pickle.dumps(fn(*args), 5)
+            name, args = pickle.loads(call)
+            result = pickle.dumps(functions[name](*args), 5)
             parts += (_LENGTH.pack(len(result)), result)
         channel.sendall(b"".join(parts))
 
@@ -183,11 +191,12 @@ class BareFork(_Forked):
 
     key = "floor-fork"
     label = "floor: os.fork, socketpair, pickle"
+    short = "the floor (fork)"
     takes = ("fresh",)
     call_starts_worker = True
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
         channel = _fork(_serve_one_by_one, self.channels)
         self.channels.append(channel)
-        await self.loop.sock_sendall(channel, pickle.dumps((fn, args), 5))
+        await self.loop.sock_sendall(channel, pickle.dumps((fn.__name__, args), 5))
         return pickle.loads(await self.loop.sock_recv(channel, _CHUNK))

@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Awaitable, Callable
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, ClassVar
 
 from .contract import Contestant
 
@@ -17,8 +17,10 @@ class Queue(Contestant):
 
     key = "floor-queue"
     label = "floor: SimpleQueue, deque, one wake-up"
+    short = "the floor"
     lane = "thread"
     rank = "floor"
+    takes: ClassVar[tuple[str, ...]] = ("one", "many")
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -63,6 +65,7 @@ class TaskQueue(Queue):
 
     key = "floor-queue-task"
     label = "floor: and a task for each call"
+    short = "the floor, tasks"
     takes = ("many",)
 
     async def call(self, fn: Callable[..., Any], *args: Any) -> Any:

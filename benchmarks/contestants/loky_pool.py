@@ -14,6 +14,7 @@ class LokyPool(Contestant):
 
     key = "loky"
     label = "loky.ProcessPoolExecutor"
+    short = "loky"
     lane = "process"
     needs = ("loky",)
     takes = ("one", "many", "cold", "memory")

@@ -27,6 +27,7 @@ class ToProcess(_Ours):
 
     key = "hybridrt-process"
     label = "hybridrt to_process"
+    short = "hybridrt to_process"
     lane = "process"
     takes = ("one", "many", "cold", "fresh", "memory")
 
@@ -39,6 +40,7 @@ class SubmitToProcess(_Ours):
 
     key = "hybridrt-process-submit"
     label = "hybridrt submit"
+    short = "hybridrt submit"
     lane = "process"
     takes = ("one", "many")
 
@@ -55,6 +57,7 @@ class ToThread(_Ours):
 
     key = "hybridrt-thread"
     label = "hybridrt to_thread"
+    short = "hybridrt to_thread"
     lane = "thread"
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
@@ -66,6 +69,7 @@ class SubmitToThread(_Ours):
 
     key = "hybridrt-thread-submit"
     label = "hybridrt submit"
+    short = "hybridrt submit"
     lane = "thread"
     takes = ("one", "many")
 

@@ -15,6 +15,7 @@ class PebblePool(Contestant):
 
     key = "pebble"
     label = "pebble.ProcessPool"
+    short = "pebble"
     lane = "process"
     needs = ("pebble",)
     takes = ("one", "many", "cold", "memory")
@@ -22,9 +23,7 @@ class PebblePool(Contestant):
     async def open(self) -> None:
         import pebble
 
-        self.pool: Any = pebble.ProcessPool(
-            self.workers, context=multiprocessing.get_context("forkserver")
-        )
+        self.pool: Any = pebble.ProcessPool(self.workers, context=multiprocessing.get_context("forkserver"))
 
     async def close(self) -> None:
         self.pool.stop()

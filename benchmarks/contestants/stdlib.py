@@ -34,6 +34,7 @@ class ProcessPool(_RunInExecutor):
 
     key = "stdlib-process"
     label = "run_in_executor(ProcessPoolExecutor)"
+    short = "ProcessPoolExecutor"
     lane = "process"
     takes = ("one", "many", "cold", "fresh", "memory")
 
@@ -46,6 +47,7 @@ class ThreadPool(_RunInExecutor):
 
     key = "stdlib-thread"
     label = "run_in_executor(ThreadPoolExecutor)"
+    short = "ThreadPoolExecutor"
     lane = "thread"
 
     def make_executor(self) -> Executor:
@@ -57,6 +59,7 @@ class ToThread(Contestant):
 
     key = "asyncio-thread"
     label = "asyncio.to_thread"
+    short = "asyncio.to_thread"
     lane = "thread"
 
     async def open(self) -> None:
@@ -74,6 +77,7 @@ class SpawnedProcess(Contestant):
 
     key = "spawned-process"
     label = "multiprocessing.Process (spawn)"
+    short = "spawned Process"
     lane = "process"
     takes = ("fresh",)
     call_starts_worker = True
@@ -103,4 +107,5 @@ class ForkserverProcess(SpawnedProcess):
 
     key = "forkserver-process"
     label = "multiprocessing.Process (forkserver)"
+    short = "forkserver Process"
     method = "forkserver"

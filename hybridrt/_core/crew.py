@@ -115,7 +115,7 @@ class Crew(Generic[C]):
             else:
                 busy += 1
         wanted = min(len(self._calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
-        return max(0, wanted - idle)
+        return max(0, min(wanted, self.waiting) - idle)  # the queues may hold cancelled calls as well
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
         """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""
@@ -126,15 +126,22 @@ class Crew(Generic[C]):
         if not calls:
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
+        if not seats:
+            return orders
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
+        may_start = self.size - sum(map(_is_busy, seats))  # coroutines may have left more idle workers than that
+        share = -(-len(calls) // min(len(seats), self.size))  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:
                 break
-            if not seat.under_way or seat.load <= AHEAD_SECONDS / 2:
-                # A few quick calls are shared out evenly, not given to the first.
-                share = -(-len(calls) // len(seats))
-                if batch := self._fill(seat, share, now):
-                    orders.append((seat, batch))
+            if not seat.under_way:
+                if may_start <= 0:
+                    continue
+                may_start -= 1
+            elif seat.load > AHEAD_SECONDS / 2 or now - seat.progress >= STUCK_SECONDS:
+                continue
+            if batch := self._fill(seat, share, now):
+                orders.append((seat, batch))
         return orders
 
     def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:

@@ -76,16 +76,16 @@ class FunctionBook:
         if not callable(fn):
             raise TypeError(f"hybridrt can only run something callable, not {_a_value_of(fn)}")
         source = fn
-        while isinstance(source, functools.partial):
+        while isinstance(source, functools.partial) and DECLARED not in vars(source):
             source = source.func
         if isinstance(source, MethodType):
             source = source.__func__
-        if not isinstance(source, FunctionType | BuiltinFunctionType | type):
+        if not isinstance(source, FunctionType | BuiltinFunctionType | functools.partial | type):
             return Function(fn)  # an object with __call__: there may be a new one for each call
         kept = self._facts.get(id(source))
         if kept is not None and kept[0]() is source:
             return kept[1]
-        facts = Function(fn)
+        facts = Function(source)
         key = id(source)
         kept_facts = self._facts
         # No lock in a weakref callback: taking an entry out of a dict needs none.

@@ -27,10 +27,12 @@ def cpu_bound(fn: F) -> F:
 
 
 def _declare(fn: F, lane: str, decorator: str) -> F:
-    if not callable(fn):
+    # Calls through a class or an instance see the function in there, not these wrappers.
+    target = fn.__func__ if isinstance(fn, staticmethod | classmethod) else fn
+    if not callable(target):
         raise TypeError(f"@{decorator} decorates a function, not a {type(fn).__qualname__}")
     try:
-        setattr(fn, DECLARED, lane)
+        setattr(target, DECLARED, lane)
     except (AttributeError, TypeError):
         raise TypeError(
             f"@{decorator} cannot mark {getattr(fn, '__qualname__', type(fn).__qualname__)}: it takes no attributes. "

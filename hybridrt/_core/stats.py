@@ -81,7 +81,7 @@ class Histogram:
         if not self.count:
             return 0.0
         left = share * self.count
-        for bits, cell in enumerate(self._cells):
+        for bits, cell in enumerate(self._cells[:-1]):  # the last cell has no upper end
             left -= cell
             if left <= 0:
                 return float(min(2.0 ** (bits / 2) * 1e-6, self.worst))

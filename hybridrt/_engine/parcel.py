@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import builtins
 import pickle
+import sys
+import weakref
 from collections.abc import Callable, Iterator
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 
@@ -64,8 +66,6 @@ _FIXED_TYPES = (
     type(None),
     type(...),
     CodeType,
-    ModuleType,
-    BuiltinFunctionType,
 )
 
 
@@ -74,27 +74,41 @@ def fixed_state(fn: object) -> tuple[object, ...] | None:
 
     Two states whose items are pairwise identical (``is``) pickle alike, so bytes made once may be sent again. A
     function that reads a list, or an object with attributes, has no fixed state: it is pickled anew for each call.
+    The state keeps no function alive.
     """
     state: list[object] = []
     seen: set[int] = set()
     todo: list[object] = [fn]
     while todo:
+        if len(state) > 500:
+            return None
         item = todo.pop()
-        state.append(item)
+        if type(item) is FunctionType:
+            state.append(weakref.ref(item))  # the same one each time, for as long as the function lives
+        elif type(item) is tuple:
+            state += (tuple, len(item))  # it may hold functions
+        else:
+            state.append(item)
         if type(item) in _FIXED_TYPES or id(item) in seen:
             continue
         seen.add(id(item))
-        if isinstance(item, FunctionType):
+        if type(item) is FunctionType:
             if item is not fn and is_importable(item):
                 continue
             todo.extend(_parts(item))
         elif type(item) is tuple:
             todo.extend(item)
-        elif not (isinstance(item, type) and is_importable(item)):
-            return None
-        if len(state) > 500:
+        elif not _travels_by_name(item):
             return None
     return tuple(state)
+
+
+def _travels_by_name(item: object) -> bool:
+    if type(item) is ModuleType:
+        return sys.modules.get(item.__name__) is item
+    if type(item) is BuiltinFunctionType:
+        return item.__self__ is None or type(item.__self__) is ModuleType
+    return isinstance(item, type) and is_importable(item)
 
 
 def same_state(one: tuple[object, ...] | None, other: tuple[object, ...] | None) -> bool:
@@ -111,18 +125,35 @@ def _parts(fn: FunctionType) -> Iterator[object]:
         for name, value in source.items():
             yield name
             yield value
+    names = _names_read(fn.__code__)
     for cell in fn.__closure__ or ():
         try:
-            yield cell.cell_contents
+            value = cell.cell_contents
         except ValueError:  # a variable that is not assigned yet: it may be by the next call
-            yield cell
-    names = fn.__globals__
-    for name in _names_read(fn.__code__):
-        value = names.get(name, _names_read)
+            value = cell
+        yield value
+        if type(value) is ModuleType and "__path__" in vars(value):
+            yield from _submodules(value, names)
+    known = fn.__globals__
+    for name in names:
+        value = known.get(name, _names_read)
         if value is _names_read and not hasattr(builtins, name):
             continue  # an attribute's name, or a global that does not exist (yet: its coming changes the length)
         yield name
         yield value
+        if type(value) is ModuleType and "__path__" in vars(value):
+            yield from _submodules(value, names)
+
+
+def _submodules(package: ModuleType, names: tuple[str, ...]) -> Iterator[object]:
+    """Modules that the function may reach through ``package``: its pickled form imports those that are loaded."""
+    prefix = f"{package.__name__}."
+    for name in names:
+        module = sys.modules.get(prefix + name)
+        if module is not None:
+            yield name
+            yield module
+            yield from _submodules(module, names)
 
 
 # By id, with the code object kept beside: hashing a code object goes through all its constants.

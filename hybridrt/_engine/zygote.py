@@ -208,9 +208,9 @@ def main(control: int, parent: int) -> None:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(
-                line_buffering=True
-            )  # a worker may be killed at any time: what it printed is out by then
+            # Line by line: a worker may be killed at any time, and what it printed is out by then. And whole lines, not
+            # pieces (as PYTHONUNBUFFERED has it), so that those of other workers do not tear them.
+            reconfigure(line_buffering=True, write_through=False)
     if os.getppid() != parent:
         return
     life = Zygote(socket.socket(fileno=control), parent).serve()

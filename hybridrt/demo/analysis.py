@@ -11,11 +11,8 @@ from typing import NamedTuple
 MOST_PARSED = 2_000_000  # bytes; a syntax tree takes about a hundred times the memory of its text
 _SOURCE = "<hybridrt demo>"
 _SUFFIXES = (".py", ".pyi", ".pyw")
-_DECISIONS = (ast.If, ast.For, ast.AsyncFor, ast.While, ast.IfExp, ast.ExceptHandler, ast.Assert) + (
-    ast.comprehension,
-    ast.BoolOp,
-    ast.match_case,
-)
+_LOOPS = (ast.For, ast.AsyncFor, ast.While, ast.comprehension)
+_DECISIONS = (*_LOOPS, ast.If, ast.IfExp, ast.BoolOp, ast.ExceptHandler, ast.Assert, ast.match_case)
 
 # The parser warns about other people's escapes and literals. Only those: where is told by the name given to it.
 warnings.filterwarnings("ignore", module=_SOURCE)

@@ -1,0 +1,221 @@
+"""The benchmark suite runs whatever becomes of a contestant, and what it saves can be read."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from benchmarks.contestants import everybody
+from benchmarks.goals import GOALS, verdicts
+from benchmarks.measurements import MEASUREMENTS, Figure, Scale
+from benchmarks.results import Results, better_by
+from benchmarks.runner import Outcome
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the floor forks")
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ("--quick", "--calls", "3", "--at-once", "20", "--fresh", "1")
+
+EXTRA = """
+import os, subprocess, sys
+from benchmarks.contestants.contract import Contestant
+
+class Extra(Contestant):
+    lane = "process"
+    takes = ("one",)
+    async def open(self): pass
+    async def close(self): pass
+    async def call(self, fn, *args): return fn(*args)
+
+class Failing(Extra):
+    key = label = short = "failing"
+    async def call(self, fn, *args): raise ValueError("<no> & never")
+
+class Absent(Extra):
+    key = label = short = "absent"
+    needs = ("no_such_library",)
+
+class Dying(Extra):
+    key = label = short = "dying"
+    async def call(self, fn, *args):
+        print("about to die", file=sys.stderr, flush=True)
+        os._exit(3)
+
+class Hanging(Extra):
+    key = label = short = "hanging"
+    async def call(self, fn, *args):
+        self.left = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        self.left.wait()
+
+CONTESTANTS = [Failing, Absent, Dying, Hanging]
+"""
+
+
+@dataclass
+class Run:
+    text: str
+    saved: dict[str, Any]
+    json: Path
+    picture: ElementTree.Element
+
+
+def run(*options: str, path: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmarks", *options],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(path)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+def parse(picture: Path) -> ElementTree.Element:
+    """Raises ParseError where it is no well-formed XML."""
+    return ElementTree.parse(picture).getroot()  # noqa: S314  # the suite's own file
+
+
+@pytest.fixture(scope="module")
+def extra(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a module of contestants that do not do well."""
+    folder = tmp_path_factory.mktemp("extra")
+    (folder / "extra_contestants.py").write_text(EXTRA)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(extra: Path) -> Run:
+    """One small run of everything that matters."""
+    chosen = (
+        "hybridrt-process",
+        "hybridrt-thread",
+        "floor-batches",
+        "floor-fork",
+        "failing",
+        "absent",
+        "dying",
+    )
+    only = [word for key in chosen for word in ("--only", key)]
+    files = ("--json", str(extra / "run.json"), "--picture", str(extra / "run.svg"))
+    done = run(*TINY, "--rounds", "1", *only, "--add", "extra_contestants", *files, path=extra)
+    assert done.returncode == 0, done.stderr
+    saved = json.loads((extra / "run.json").read_text())
+    return Run(done.stdout, saved, extra / "run.json", parse(extra / "run.svg"))
+
+
+def test_every_figure_of_those_who_did_well_is_there(finished: Run) -> None:
+    for key in ("hybridrt-process", "hybridrt-thread"):
+        for measurement in everybody()[key].takes:
+            figures = finished.saved["medians"][measurement][key]
+            assert set(figures) == {f.key for f in MEASUREMENTS[measurement].figures}
+            assert all(value > 0 for value in figures.values())
+    assert "hybridrt to_process" in finished.text
+
+
+def test_who_fails_is_reported_with_the_reason(finished: Run) -> None:
+    errors = {o["contestant"]: o["error"] for o in finished.saved["outcomes"] if o["error"]}
+    assert errors["failing"] == "ValueError: <no> & never"
+    assert errors["absent"] == "not installed: no_such_library"
+    assert errors["dying"] == "no answer, exit code 3; last words: about to die"
+    assert len(errors) == 3, errors
+    for error in errors.values():
+        assert error in finished.text
+
+
+def test_the_machine_is_saved_beside_the_figures(finished: Run) -> None:
+    machine = finished.saved["machine"]
+    assert machine["versions"]["hybridrt"]
+    assert machine["cores"] >= 1
+    assert {"python", "loop", "date", "system"} <= set(machine)
+    assert finished.saved["scale"]["at_once"] == 20
+
+
+def test_goals_are_answered_where_they_were_measured(finished: Run) -> None:
+    answers = {goal["text"]: goal["is_met"] for goal in finished.saved["goals"]}
+    assert len(answers) == len(GOALS)
+    measured = [text for text, is_met in answers.items() if is_met is not None]
+    if sys.platform == "linux":
+        assert measured == ["memory of a worker of its own (USS), nothing preloaded"]
+    assert "not measured" in finished.text
+
+
+def test_the_picture_is_an_svg(finished: Run) -> None:
+    assert finished.picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert finished.picture.get("role") == "img"
+
+
+def test_a_saved_run_is_reported_and_drawn_again(finished: Run, extra: Path) -> None:
+    again = run("--load", str(finished.json), "--picture", str(extra / "again.svg"), path=extra)
+    assert again.stdout.partition("  Goals")[2] == finished.text.partition("  Goals")[2] != ""
+    parse(extra / "again.svg")
+
+
+def test_who_hangs_is_ended_with_all_that_it_started(extra: Path) -> None:
+    done = run(
+        *TINY,
+        "--only",
+        "hanging",
+        "--only",
+        "one",
+        "--add",
+        "extra_contestants",
+        "--timeout",
+        "0.3",
+        path=extra,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no answer, exit code 1" in done.stdout
+    # conftest.no_orphans sees to it that its child is gone.
+
+
+def test_a_name_that_fits_nothing_is_refused(tmp_path: Path) -> None:
+    done = run("--only", "no-such-thing", path=tmp_path)
+    assert done.returncode == 2
+    assert "no-such-thing" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_list_names_everything(tmp_path: Path) -> None:
+    listed = run("--list", path=tmp_path).stdout
+    for key in (*everybody(), *MEASUREMENTS):
+        assert f"  {key} " in listed
+
+
+def test_the_tables_name_only_what_there_is() -> None:
+    contestants = everybody()
+    for contestant in contestants.values():
+        assert set(contestant.takes) <= set(MEASUREMENTS)
+    for measurement in MEASUREMENTS.values():
+        for lane, keys in measurement.baselines.items():
+            floor = measurement.floors.get(lane)
+            for key in (*keys, *([floor] if floor else [])):
+                assert contestants[key].lane == lane
+                assert measurement.key in contestants[key].takes
+    for goal in GOALS:
+        assert goal.figure in {f.key for f in MEASUREMENTS[goal.measurement].figures}
+        for key in (goal.ours, goal.theirs):
+            assert key is None or goal.measurement in contestants[key].takes
+
+
+def test_medians_and_goals_come_from_the_raw_figures() -> None:
+    outcomes = [Outcome(n, "one", "hybridrt-thread", {"us": us}) for n, us in enumerate((9.0, 1.0, 2.0))]
+    outcomes += [Outcome(n, "one", "asyncio-thread", {"us": 4.0}) for n in range(3)]
+    results = Results({}, Scale(), 3, outcomes)
+    row = results.row("one", "hybridrt-thread", "us")
+    assert row is not None
+    assert (row.value, row.least, row.most, row.rounds) == (2.0, 1.0, 9.0, 3)
+    (goal,) = [v for v in verdicts(results) if v["value"] is not None]
+    assert (goal["value"], goal["is_met"]) == (0.5, True)
+
+
+@pytest.mark.parametrize(("better", "expected"), [("higher", 2.0), ("lower", 0.5)])
+def test_better_is_above_one_whichever_way_a_figure_runs(better: Any, expected: float) -> None:
+    assert better_by(4.0, 2.0, Figure("k", "t", "u", better)) == expected

@@ -1,0 +1,158 @@
+"""Each example runs as a user runs it, from anywhere and on either loop, and its output says what it promises."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+# hybridrt.run takes asyncio's own loop where uvloop cannot be imported.
+WITHOUT_UVLOOP = """
+import runpy, sys
+sys.modules["uvloop"] = None
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+PATIENCE = 50.0  # seconds; less than a test may take, so that the failure shows the output
+
+on_each_loop = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+
+
+def run(
+    cwd: Path, script: Path, *args: str, loop: str = "uvloop", exitcode: int = 0, **environ: str
+) -> tuple[list[str], str]:
+    """The lines that an example prints, in order, and what it says on stderr; two workers wherever it runs."""
+    # Warnings are errors, but for a worker's own: it leaves its socket to the system when it goes.
+    strict = ["-W", "error", "-W", "ignore:unclosed:ResourceWarning"]
+    command = [str(script)] if loop == "uvloop" else ["-c", WITHOUT_UVLOOP, str(script)]
+    done = subprocess.run(
+        [sys.executable, *strict, *command, *args],
+        cwd=cwd,
+        env=os.environ | {"HYBRIDRT_PROCESSES": "2"} | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == exitcode, done.stdout + done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+@on_each_loop
+def test_background_thread_counts_while_the_loop_speaks(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "background_thread.py", "0.1", loop=loop)
+    assert not errors
+    counted = [line for line in lines if line.startswith("thread:")]
+    assert counted == [f"thread: {number}" for number in range(1, 6)]
+    assert lines[-1] == "Done"
+    between = lines[lines.index("thread: 1") : lines.index("thread: 5")]
+    assert any(line.startswith("loop:") for line in between), lines
+
+
+@on_each_loop
+def test_cpu_tasks_run_side_by_side(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "cpu_tasks.py", "200000", loop=loop)
+    assert not errors
+    for number in range(5):
+        assert lines.index(f"Process {number}: starting") < lines.index(f"Process {number}: finishing")
+        assert any(
+            re.match(rf"Process {number}: 17984 primes below 200000, found in", line) for line in lines
+        )
+    # 15 lines for the tasks and one for all of them: no part of the script has run twice.
+    assert len(lines) == len(set(lines)) == 16
+    assert lines.index("Process 1: starting") < lines.index("Process 0: finishing")
+    at_a_time = re.fullmatch(r"[\d.]+ s of work in [\d.]+ s on the clock: ([\d.]+) at a time", lines[-1])
+    assert at_a_time, lines[-1]
+    assert 0 < float(at_a_time[1]) <= 2
+
+
+@on_each_loop
+def test_which_lane_measures_each_job_on_each_lane(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "which_lane.py", "0.3", loop=loop)
+    assert not errors
+    rows: dict[tuple[str, str], tuple[float, float]] = {}
+    for line in lines:
+        row = re.fullmatch(r"(.+?) +(loop|thread|process) +([\d.]+) ms +[\d.]+ ms +([\d.]+) ms", line)
+        if row:
+            assert (row[1], row[2]) not in rows, "measured twice"
+            rows[row[1], row[2]] = (float(row[3]), float(row[4]))
+    jobs = ["8 waits", "4 heavy computations", "1000 quick computations"]
+    assert list(rows) == [(job, lane) for job in jobs for lane in ("loop", "thread", "process")]
+    waits, _, quick = (line for line in lines if line.startswith("=> "))
+    assert waits.startswith("=> best in a thread")
+    assert quick.startswith("=> leave it on the loop")
+    for job in jobs[:2]:
+        time, late = rows[job, "loop"]
+        assert late > time / 2, "a job on the loop holds it up"
+        assert rows[job, "process"][1] < late, "one in a process does not"
+
+
+@on_each_loop
+def test_pipeline_holds_a_few_files_at_a_time(tmp_path: Path, loop: str) -> None:
+    source = tmp_path / "source"
+    texts = {Path(f"{number % 7}/{number}.py"): b"spam eggs spam " * number for number in range(1, 60)}
+    for path, text in texts.items():
+        (source / path).parent.mkdir(parents=True, exist_ok=True)
+        (source / path).write_bytes(text)
+    (source / "no_python.txt").write_text("spam")
+    target = tmp_path / "target"
+
+    lines, errors = run(tmp_path, EXAMPLES / "pipeline.py", "source", "target", "--window", "3", loop=loop)
+    assert not errors
+    written = {path.relative_to(target): path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    assert written == {
+        Path(f"{path}.words"): b"".join(b"%7d %s\n" % counted for counted in _words(text))
+        for path, text in texts.items()
+    }
+    assert re.match(rf"{len(texts)} files, [\d.]+ MB in [\d.]+ s: \d+ files/s, [\d.]+ MB/s$", lines[0])
+    in_hand = re.fullmatch(r"at most (\d) files, (\d+) bytes, in hand at once", lines[1])
+    assert in_hand, lines[1]
+    assert int(in_hand[1]) <= 3
+    assert int(in_hand[2]) <= sum(sorted(map(len, texts.values()))[-3:])
+    assert re.match(r"peak memory: \d+ MB here, \d+ MB in the largest worker$", lines[2])
+    assert len(lines) == 3
+
+
+def _words(text: bytes) -> list[tuple[int, bytes]]:
+    return [(count, word) for word, count in Counter(text.split()).most_common()]
+
+
+def test_pipeline_takes_the_standard_library_by_default(tmp_path: Path) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "pipeline.py", "--pattern", "ast.py", TMPDIR=str(tmp_path))
+    assert not errors
+    assert re.match(r"\d+ files, ", lines[0])
+    assert not list(tmp_path.iterdir()), "what it wrote by default is thrown away"
+
+
+@pytest.mark.parametrize(
+    ("args", "complaint"),
+    [
+        (["nowhere"], "there is no folder nowhere"),
+        (["--window", "0"], "--window must be at least 1"),
+    ],
+)
+def test_pipeline_says_what_is_wrong(tmp_path: Path, args: list[str], complaint: str) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "pipeline.py", *args, exitcode=2)
+    assert complaint in errors
+    assert "Traceback" not in errors
+    assert not lines
+
+
+@pytest.mark.parametrize("name", ["background_thread.py", "cpu_tasks.py"])
+def test_top_level_runs_once_without_a_guard(tmp_path: Path, name: str) -> None:
+    script = tmp_path / name
+    script.write_text((EXAMPLES / name).read_text() + '\nprint("the end of the script")\n')
+    lines, errors = run(tmp_path, script, "0.01" if name.startswith("background") else "1000")
+    assert not errors
+    assert lines.count("the end of the script") == 1
+
+
+def test_no_example_has_a_guard() -> None:
+    guarded = re.compile(r"^if __name__", re.MULTILINE)
+    assert [path.name for path in EXAMPLES.glob("*.py") if guarded.search(path.read_text())] == []

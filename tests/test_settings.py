@@ -1,0 +1,155 @@
+"""Each option is a keyword, else a ``HYBRIDRT_`` variable, else its default; nonsense is refused by name and value."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError, fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hybridrt import Settings
+from hybridrt._core.budget import cpu_budget
+
+NAMES = [f.name for f in fields(Settings)]
+
+
+def load(environ: dict[str, str] | None = None, **given: Any) -> Settings:
+    return Settings.load(given, environ or {})
+
+
+def test_the_defaults_are_those_in_the_documentation() -> None:
+    settings = load()
+    assert settings == Settings()
+    assert settings.threads == 40
+    assert settings.processes == cpu_budget().cpus >= 1
+    assert settings.preload == ()
+    assert settings.thread_idle == settings.shutdown_grace == 10.0
+    assert settings.interrupt_grace == 0.5
+    assert settings.loop_lag == 0.1
+
+
+def test_every_option_says_what_it_is() -> None:
+    assert [f.name for f in fields(Settings) if not f.metadata["doc"].endswith(".")] == []
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        Settings().threads = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("threads", "7", 7),
+        ("processes", " 3 ", 3),
+        ("thread_idle", "0.25", 0.25),
+        ("shutdown_grace", "0", 0.0),
+        ("interrupt_grace", "2", 2.0),
+        ("loop_lag", "1e-2", 0.01),
+        ("preload", "json, numpy.linalg ,", ("json", "numpy.linalg")),
+        ("preload", "", ()),
+    ],
+)
+def test_a_variable_stands_in_for_its_keyword(name: str, text: str, value: object) -> None:
+    assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) == value
+
+
+def test_each_option_has_its_variable() -> None:
+    for name in NAMES:
+        text = "9" if name != "preload" else "nine"
+        assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) in (9, ("nine",))
+
+
+def test_a_keyword_wins_over_its_variable_and_none_means_not_given() -> None:
+    environ = {"HYBRIDRT_THREADS": "7", "HYBRIDRT_PROCESSES": "nonsense"}
+    assert load(environ, threads=5, processes=2).threads == 5
+    assert load({"HYBRIDRT_THREADS": "7"}, threads=None).threads == 7
+    assert load(threads=None).threads == 40
+
+
+def test_the_environment_is_read_when_the_settings_are_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRIDRT_THREADS", "11")
+    assert Settings.load({}).threads == 11
+
+
+def test_zero_processes_means_one_for_each_cpu_that_is_ours() -> None:
+    assert load(processes=0) == load({"HYBRIDRT_PROCESSES": "0"}) == load()
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("proceses", "processes"), ("thread", "threads"), ("interupt_grace", "interrupt_grace"), ("loop_lags", "loop_lag")],
+)
+def test_an_unknown_option_is_refused_with_the_one_that_was_meant(name: str, meant: str) -> None:
+    with pytest.raises(TypeError, match=rf"Runtime has no setting '{name}'; did you mean '{meant}'\? \(there are: "):
+        load(**{name: 1})
+
+
+def test_an_option_like_no_other_is_refused_with_the_list_of_all() -> None:
+    with pytest.raises(TypeError) as told:
+        load(xyzzy=1)
+    assert str(told.value) == f"Runtime has no setting 'xyzzy' (there are: {', '.join(NAMES)})"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"threads": 0}, ValueError, r"Runtime\(threads=0\) makes no sense: it must be at least 1"),
+        ({"threads": -1}, ValueError, r"Runtime\(threads=-1\) makes no sense"),
+        ({"processes": -1}, ValueError, r"Runtime\(processes=-1\) makes no sense: it must be at least 0"),
+        ({"threads": 1.5}, TypeError, r"Runtime\(threads=\.\.\.\) must be an integer, not float"),
+        ({"threads": True}, TypeError, r"must be an integer, not bool"),
+        ({"processes": "4"}, TypeError, r"Runtime\(processes=\.\.\.\) must be an integer, not str"),
+        ({"shutdown_grace": -0.1}, ValueError, r"shutdown_grace=-0\.1\) makes no sense: .*0 or more"),
+        ({"shutdown_grace": float("inf")}, ValueError, r"must be a finite number of seconds"),
+        ({"interrupt_grace": float("nan")}, ValueError, r"interrupt_grace=nan\) makes no sense"),
+        ({"thread_idle": "10"}, TypeError, r"thread_idle=\.\.\.\) must be a number of seconds, not str"),
+        ({"loop_lag": False}, TypeError, r"loop_lag=\.\.\.\) must be a number of seconds, not bool"),
+        ({"preload": "numpy"}, TypeError, r"preload=\.\.\.\) must be a tuple of module names, not str"),
+        ({"preload": {"numpy"}}, TypeError, r"must be a tuple of module names, not set"),
+        ({"preload": ("numpy", "no-name")}, ValueError, r"must hold names of modules; 'no-name' is none"),
+        ({"preload": ("a..b",)}, ValueError, r"'a\.\.b' is none"),
+        ({"preload": ("",)}, ValueError, r"'' is none"),
+        ({"preload": (3,)}, ValueError, r"3 is none"),
+    ],
+)
+def test_nonsense_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        load(**given)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "message"),
+    [
+        ("HYBRIDRT_THREADS", "many", r"environment variable HYBRIDRT_THREADS='many' is not a valid int"),
+        ("HYBRIDRT_THREADS", "", r"HYBRIDRT_THREADS='' is not a valid int"),
+        ("HYBRIDRT_LOOP_LAG", "1s", r"HYBRIDRT_LOOP_LAG='1s' is not a valid float"),
+        ("HYBRIDRT_SHUTDOWN_GRACE", "nan", r"shutdown_grace=nan\) makes no sense"),
+        ("HYBRIDRT_PROCESSES", "-2", r"processes=-2\) makes no sense"),
+        ("HYBRIDRT_PRELOAD", "os;sys", r"'os;sys' is none"),
+    ],
+)
+def test_nonsense_in_the_environment_is_refused(variable: str, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load({variable: text})
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "threads": st.integers(1, 10**6),
+            "processes": st.integers(1, 10**6),
+            "shutdown_grace": st.floats(0, 1e9),
+            "loop_lag": st.floats(0, 1e9),
+            "preload": st.lists(st.sampled_from(["os", "a.b", "_x1"])).map(tuple),
+        },
+    )
+)
+def test_what_makes_sense_says_the_same_as_keyword_and_as_variable(given: dict[str, Any]) -> None:
+    def text(value: object) -> str:
+        return ",".join(value) if isinstance(value, tuple) else repr(value)
+
+    assert load(**given) == load({f"HYBRIDRT_{name.upper()}": text(value) for name, value in given.items()})
