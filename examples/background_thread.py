@@ -16,9 +16,8 @@ second = float(sys.argv[1]) if len(sys.argv) > 1 else 1.0
 
 
 def say(line: str) -> None:
-    print(
-        line + "\n", end="", flush=True
-    )  # in one piece: print(line) is two, and another thread may come between
+    """Print in one piece; ``print(line)`` may write the end of the line apart, after what another thread writes."""
+    print(line + "\n", end="", flush=True)
 
 
 def count(to: int) -> str:

@@ -17,9 +17,8 @@ size = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
 
 
 def say(line: str) -> None:
-    print(
-        line + "\n", end="", flush=True
-    )  # in one piece: print(line) is two, and another process may come between
+    """Print in one piece; ``print(line)`` may write the end of the line apart, after what another process writes."""
+    print(line + "\n", end="", flush=True)
 
 
 def count_primes(name: str, below: int) -> tuple[int, float]:

@@ -2,7 +2,7 @@
 
 Look at ``main`` and ``carry``: a stream without a buffer hands paths to a fixed number of carriers, and each has one
 file in hand from reading to writing. So there are never more than ``--window`` files in memory, however many there
-are on disk, and nobody has to count: whoever is slow (the disk, the CPUs) slows down the one who walks the tree.
+are on disk; whoever is slow, the disk or the CPUs, slows down the one who hands out paths. (The tally is for show.)
 
     python examples/pipeline.py [SOURCE [TARGET]] [--window 8] [--pattern '*.py']
 
@@ -48,36 +48,26 @@ def write(path: Path, data: bytes) -> None:
 
 
 class Tally:
-    files = size = files_in_hand = bytes_in_hand = most_files = most_bytes = 0
-
-    def take(self, data: bytes) -> None:
-        self.files_in_hand += 1
-        self.bytes_in_hand += len(data)
-        self.most_files = max(self.most_files, self.files_in_hand)
-        self.most_bytes = max(self.most_bytes, self.bytes_in_hand)
-
-    def put_down(self, data: bytes) -> None:
-        self.files_in_hand -= 1
-        self.bytes_in_hand -= len(data)
-        self.files += 1
-        self.size += len(data)
+    files = size = in_hand = most_in_hand = 0
 
 
 async def carry(paths: MemoryObjectReceiveStream[Path], target: Path, tally: Tally) -> None:
     async with paths:
         async for path in paths:
             data = await hybridrt.to_thread((options.source / path).read_bytes)
-            tally.take(data)
+            tally.in_hand += len(data)
+            tally.most_in_hand = max(tally.most_in_hand, tally.in_hand)
             words = await hybridrt.to_process(list_words, data)
             await hybridrt.to_thread(write, target / f"{path}.words", words)
-            tally.put_down(data)
+            tally.in_hand -= len(data)
+            tally.files += 1
+            tally.size += len(data)
 
 
 def find(source: Path, pattern: str) -> list[Path]:
+    """The files below ``source``, as seen from there; what was installed into Python's library is not Python's own."""
     paths = (path.relative_to(source) for path in source.rglob(pattern) if path.is_file())
-    return [
-        path for path in paths if "site-packages" not in path.parts
-    ]  # Python's own files, not those added to it
+    return [path for path in paths if "site-packages" not in path.parts]
 
 
 async def main(target: Path) -> None:
@@ -93,7 +83,7 @@ async def main(target: Path) -> None:
     seconds = time.perf_counter() - began
     print(f"{tally.files} files, {tally.size / 1e6:.1f} MB in {seconds:.1f} s: ", end="")
     print(f"{tally.files / seconds:.0f} files/s, {tally.size / 1e6 / seconds:.1f} MB/s")
-    print(f"at most {tally.most_files} files, {tally.most_bytes} bytes, in hand at once")
+    print(f"in hand at once: {options.window} files, at most {tally.most_in_hand / 1e3:.1f} kB of them")
 
 
 def peak_memory(who: int) -> str:

@@ -9,7 +9,8 @@
 
 Look at ``lifespan``, which is all that the runtime asks for, and at ``upload``, which needs a process and two threads
 and reads like plain code. No call may take longer than LONGEST seconds: then the client is told, the work is stopped,
-and so the server never waits longer than that when it is asked to stop.
+and so the server never waits longer than that when it is asked to stop. The environment variable DOCUMENTS names the
+folder to keep documents in; without it they are thrown away at the end.
 """
 
 import argparse

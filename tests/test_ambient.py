@@ -56,7 +56,7 @@ def test_run_raises_what_main_raises() -> None:
     async def main() -> None:
         await hybridrt.to_thread(work.fail, "as it is")
 
-    with pytest.raises(ValueError, match="^as it is$"):
+    with pytest.raises(ValueError, match=r"^as it is$"):
         hybridrt.run(main)
 
 

@@ -328,7 +328,9 @@ class CrewMachine(RuleBasedStateMachine):
         self.now = 0.0
         self.ids = itertools.count(1)
         self.names = itertools.count(1)
-        self.waiting: list[FakeCall] = []  # plain calls and coroutines, each in the order in which they must go
+        self.waiting: list[
+            FakeCall
+        ] = []  # plain calls and coroutines, each in the order in which they must go
         self.answered: set[int] = set()
         self.lost: set[int] = set()
         self.all: list[FakeCall] = []
@@ -495,7 +497,11 @@ class CrewMachine(RuleBasedStateMachine):
 
     @invariant()
     def coroutines_are_shared_out_evenly_when_they_are_given_out(self) -> None:
-        hosts = [seat for seat in self.crew.seats if seat.under_way and seat.serves_coroutines and not seat.is_leaving]
+        hosts = [
+            seat
+            for seat in self.crew.seats
+            if seat.under_way and seat.serves_coroutines and not seat.is_leaving
+        ]
         assert len(hosts) <= self.crew.size
 
     def teardown(self) -> None:

@@ -227,7 +227,9 @@ def test_a_call_in_place_of_a_function_is_explained() -> None:
     book = FunctionBook()
     called = _left_unawaited()
     try:
-        with pytest.raises(TypeError, match=r"the coroutine .*_left_unawaited\(\.\.\.\): pass the function itself"):
+        with pytest.raises(
+            TypeError, match=r"the coroutine .*_left_unawaited\(\.\.\.\): pass the function itself"
+        ):
             book.look_up(called)  # type: ignore[arg-type]
     finally:
         called.close()

@@ -60,7 +60,7 @@ async def test_a_call_returns_its_result(lane: str) -> None:
 
 async def test_an_exception_arrives_as_itself_with_the_frames_of_the_function(lane: str) -> None:
     async with a_place(lane) as place:
-        with pytest.raises(ValueError, match="^too bad$") as caught:
+        with pytest.raises(ValueError, match=r"^too bad$") as caught:
             await place.call(work.fail, "too bad")
         assert "fail" in [entry.name for entry in caught.traceback]
 
@@ -132,7 +132,7 @@ async def test_it_is_a_real_executor(lane: str) -> None:
         executor = place.executor
         assert isinstance(executor, Executor)
         assert await loop.run_in_executor(executor, work.double, 4) == 8
-        with pytest.raises(ValueError, match="^bad$"):
+        with pytest.raises(ValueError, match=r"^bad$"):
             await loop.run_in_executor(executor, work.fail, "bad")
         assert await asyncio.wrap_future(executor.submit(work.double, 5)) == 10
 
@@ -182,7 +182,7 @@ async def test_an_exit_from_the_function_does_not_end_the_loop(lane: str) -> Non
 async def test_stats_count_what_happened(lane: str) -> None:
     async with a_place(lane) as place:
         await asyncio.gather(*[place.call(work.double, i) for i in range(10)])
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match=r"^$"):
             await place.call(work.fail, "")
         stats = place.rt.stats()
         mine = stats.threads if place.name == "thread" else stats.processes

@@ -76,7 +76,20 @@ def closure(value: object) -> Callable[[], object]:
 
 @pytest.mark.parametrize(
     "obj",
-    [None, 1, "text", b"bytes", [1, {"a": (2.5, None)}], {1, 2}, importable, Thing, len, math.sqrt, Thing.static, decorated],
+    [
+        None,
+        1,
+        "text",
+        b"bytes",
+        [1, {"a": (2.5, None)}],
+        {1, 2},
+        importable,
+        Thing,
+        len,
+        math.sqrt,
+        Thing.static,
+        decorated,
+    ],
     ids=str,
 )
 def test_plain_things_and_what_can_be_imported_come_out_the_same(obj: object) -> None:
@@ -158,7 +171,9 @@ def test_importable_is_what_a_name_alone_can_say(fn: Any, expected: bool) -> Non
     assert is_importable(fn) is expected
 
 
-def test_a_function_that_was_replaced_under_its_name_is_not_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_function_that_was_replaced_under_its_name_is_not_importable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     original = importable
     monkeypatch.setattr(sys.modules[HERE], "importable", lambda: 0)
     assert not is_importable(original)
@@ -262,7 +277,10 @@ CHANGES = {
     "a tuple is nested otherwise": ("t = ((1,), 2, 3)\ndef fn(): return t", "t = ((1, 2), 3)"),
     "its defaults": ("def fn(a=1): return a", "fn.__defaults__ = (2,)"),
     "its keyword defaults": ("def fn(*, a=1): return a", "fn.__kwdefaults__['a'] = 2"),
-    "a helper's defaults": ("def helper(a=1): return a\ndef fn(): return helper()", "helper.__defaults__ = (2,)"),
+    "a helper's defaults": (
+        "def helper(a=1): return a\ndef fn(): return helper()",
+        "helper.__defaults__ = (2,)",
+    ),
     "its code": ("def fn(): return 1\ndef other(): return 2", "fn.__code__ = other.__code__"),
     "an attribute of it": ("def fn(): return fn.limit\nfn.limit = 3", "fn.limit = 4"),
     "a new attribute": ("def fn(): return 1", "fn.limit = 4"),
@@ -291,7 +309,10 @@ CHANGES = {
         "put(lambda: 2)",
     ),
     "a module under a name": ("import math as m\ndef fn(): return m.__name__", "import cmath as m"),
-    "a function under a name": ("from json import dumps as f\ndef fn(): return f", "from json import loads as f"),
+    "a function under a name": (
+        "from json import dumps as f\ndef fn(): return f",
+        "from json import loads as f",
+    ),
     "a class under a name": ("from decimal import Decimal as C\ndef fn(): return C(1)", "C = complex"),
 }
 
@@ -308,9 +329,7 @@ def test_every_change_is_a_change_of_state(before: str, change: str) -> None:
     assert not same_state(fixed_state(fn), state)
 
 
-def test_a_submodule_that_is_loaded_later_is_a_change(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Any
-) -> None:
+def test_a_submodule_that_is_loaded_later_is_a_change(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     folder = tmp_path / "hybridrt_tests_package" / "inner"
     folder.mkdir(parents=True)
     (folder.parent / "__init__.py").touch()
@@ -385,4 +404,3 @@ def test_a_function_that_takes_a_dead_ones_place_is_not_taken_for_it() -> None:
         gc.collect()
         main["helper"] = closure(n)
         assert not same_state(before, fixed_state(main["fn"]))
-

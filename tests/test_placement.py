@@ -42,7 +42,11 @@ async def computes_elsewhere() -> None: ...
         (coroutine, LOOP, "it is a coroutine function, so it runs on the loop"),
         (waits, THREAD, "it is declared @io_bound"),
         (computes, PROCESS, "it is declared @cpu_bound"),
-        (waits_on_the_loop, LOOP, "it is declared @io_bound, and a coroutine function waits on the loop itself"),
+        (
+            waits_on_the_loop,
+            LOOP,
+            "it is declared @io_bound, and a coroutine function waits on the loop itself",
+        ),
         (computes_elsewhere, PROCESS, "it is declared @cpu_bound"),
         (print, THREAD, "nothing is declared of it"),
     ],
@@ -98,7 +102,9 @@ def test_a_declaration_survives_a_well_made_decorator() -> None:
 
 
 def test_what_takes_no_mark_is_refused_with_what_to_do() -> None:
-    with pytest.raises(TypeError, match=r"@cpu_bound cannot mark len: .*Wrap it in a function of your own, or say "):
+    with pytest.raises(
+        TypeError, match=r"@cpu_bound cannot mark len: .*Wrap it in a function of your own, or say "
+    ):
         cpu_bound(len)
     with pytest.raises(TypeError, match="@io_bound cannot mark int: it takes no attributes"):
         io_bound(int)

@@ -58,7 +58,7 @@ async def test_a_closure_is_never_stale() -> None:
         return count
 
     async with Runtime(processes=1) as rt:
-        for count in range(6):  # noqa: B007  (the closure reads it)
+        for count in range(6):
             assert await rt.to_process(current) == count
 
 

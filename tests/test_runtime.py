@@ -186,7 +186,7 @@ async def test_a_coroutine_on_the_loop_is_cancelled_like_a_task(tmp_path: Path) 
         with pytest.raises(asyncio.CancelledError):
             await job
         assert ended.exists()
-        with pytest.raises(ValueError, match="^no$"):
+        with pytest.raises(ValueError, match=r"^no$"):
             await rt.submit(_co_fail, "no")
 
 
@@ -264,7 +264,7 @@ async def test_files_on_our_threads(tmp_path: Path) -> None:
 async def test_a_call_before_entering_and_after_leaving() -> None:
     rt = Runtime()
     for call in (lambda: rt.submit(work.double, 1), lambda: rt.threads, lambda: rt.processes, rt.stats):
-        with pytest.raises(RuntimeClosed, match="not entered yet|never entered"):
+        with pytest.raises(RuntimeClosed, match=r"not entered yet|never entered"):
             call()
     with pytest.raises(RuntimeClosed, match="not entered yet"):
         await rt.to_thread(work.double, 1)
@@ -291,7 +291,7 @@ async def test_a_call_from_another_thread_or_loop() -> None:
 
             with pytest.raises(RuntimeError, match="belongs to another event loop") as caught:
                 asyncio.run(call())
-            with pytest.raises(RuntimeError, match="another event loop or thread|no running event loop"):
+            with pytest.raises(RuntimeError, match=r"another event loop or thread|no running event loop"):
                 rt.submit(work.double, 1)
             return str(caught.value)
 

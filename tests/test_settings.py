@@ -80,10 +80,17 @@ def test_zero_processes_means_one_for_each_cpu_that_is_ours() -> None:
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("proceses", "processes"), ("thread", "threads"), ("interupt_grace", "interrupt_grace"), ("loop_lags", "loop_lag")],
+    [
+        ("proceses", "processes"),
+        ("thread", "threads"),
+        ("interupt_grace", "interrupt_grace"),
+        ("loop_lags", "loop_lag"),
+    ],
 )
 def test_an_unknown_option_is_refused_with_the_one_that_was_meant(name: str, meant: str) -> None:
-    with pytest.raises(TypeError, match=rf"Runtime has no setting '{name}'; did you mean '{meant}'\? \(there are: "):
+    with pytest.raises(
+        TypeError, match=rf"Runtime has no setting '{name}'; did you mean '{meant}'\? \(there are: "
+    ):
         load(**{name: 1})
 
 

@@ -55,7 +55,11 @@ def test_frames_survive_any_chunking(sent: list[Message], sizes: list[int]) -> N
 
 @pytest.mark.parametrize("size", range(1, HEADER_SIZE + 3))
 def test_a_header_may_arrive_in_pieces(size: int) -> None:
-    sent = [(wire.CALL, 1, 2, b"one"), (wire.QUIT, 0, 0, b""), (wire.RESULT, 2**64 - 1, 2**32 - 1, b"x" * 100)]
+    sent = [
+        (wire.CALL, 1, 2, b"one"),
+        (wire.QUIT, 0, 0, b""),
+        (wire.RESULT, 2**64 - 1, 2**32 - 1, b"x" * 100),
+    ]
     assert feed(FrameReader(SMALL), b"".join(pack(*message) for message in sent), [size]) == sent
 
 

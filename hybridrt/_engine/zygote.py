@@ -33,6 +33,8 @@ from .blackbox import BlackBox
 
 _MOST_MESSAGE = 1 << 17
 _MOST_FDS = 3
+# Without it a program that a call starts would hold the worker's channel open; macOS has none.
+_CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def open_control() -> tuple[socket.socket, socket.socket]:
@@ -52,7 +54,9 @@ def receive_message(control: socket.socket) -> tuple[tuple[Any, ...] | None, lis
     """One whole message and its descriptors; None at the end. Raises BlockingIOError where there is none yet."""
     fds = array.array("i")
     try:
-        data, ancillary, _, _ = control.recvmsg(_MOST_MESSAGE, socket.CMSG_SPACE(_MOST_FDS * fds.itemsize))
+        data, ancillary, _, _ = control.recvmsg(
+            _MOST_MESSAGE, socket.CMSG_SPACE(_MOST_FDS * fds.itemsize), _CLOEXEC
+        )
     except ConnectionError:
         return None, []
     for level, kind, content in ancillary:

@@ -87,13 +87,14 @@ class LaneExecutor(Executor):
                 raise RuntimeClosed(
                     f"runtime.{self._name} cannot take a call: its event loop is closed"
                 ) from None
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         return future
 
     def _start(
         self, future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
         job = self._submit(self._book.look_up(fn), fn, args, kwargs)
-        self._open.add(future)
         job.add_done_callback(partial(self._settle, future))
         future.add_done_callback(partial(self._pass_on_cancel, job))
 
@@ -110,7 +111,6 @@ class LaneExecutor(Executor):
                 future.set_exception(exc)
 
     def _settle(self, future: Future[Any], job: Job[Any]) -> None:
-        self._open.discard(future)
         if job.cancelled():
             future.cancel()  # _pass_on_cancel tells the waiters
             return

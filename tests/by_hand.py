@@ -1,0 +1,207 @@
+"""A zygote and its workers, spoken to by hand: no loop and no lane between the test and the descriptors."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from hybridrt._engine import failure, parcel, wire
+from hybridrt._engine.blackbox import BlackBox
+from hybridrt._engine.worker import INTERRUPT
+from hybridrt._engine.zygote import open_control, receive_message, send_message
+
+PATIENCE = 20.0
+
+ORDINARY = "from hybridrt._engine.zygote import main; main({fd}, {parent})"
+
+
+def is_readable(fd: Any, seconds: float = PATIENCE) -> bool:
+    return bool(select.select([fd], [], [], seconds)[0])
+
+
+class Whistle:
+    """A named pipe. Whoever has its path may blow it, or wait for it; no blow is lost."""
+
+    def __init__(self, path: Path) -> None:
+        os.mkfifo(path)
+        self.path = str(path)
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+
+    def blow(self) -> None:
+        os.write(self._fd, b"!")
+
+    def wait(self) -> None:
+        assert is_readable(self._fd), "nobody blew the whistle"
+        assert os.read(self._fd, 1) == b"!"
+
+    def was_blown(self) -> bool:
+        """Whether it was blown before now; does not wait."""
+        return is_readable(self._fd, 0)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class Answer(NamedTuple):
+    kind: int
+    number: int
+    extra: int
+    payload: bytes
+
+    def result(self) -> Any:
+        assert self.kind == wire.RESULT, self
+        return parcel.loads(self.payload)
+
+    def error(self) -> Exception:
+        assert self.kind == wire.FAILED, self
+        return failure.unpack(self.payload, loads=parcel.loads)
+
+
+class Worker:
+    """One real worker, from the parent's side of its descriptors."""
+
+    def __init__(self, zygote: Zygote, number: int) -> None:
+        self.channel, far = socket.socketpair()
+        self.channel.settimeout(PATIENCE)
+        self.tokens_read, self._tokens_write = os.pipe()
+        os.set_blocking(self.tokens_read, False)
+        self.box = BlackBox()
+        self._zygote = zygote
+        self._reader = wire.FrameReader()
+        with far:
+            zygote.tell("fork", number, fds=(far.fileno(), self.tokens_read, self.box.fd))
+        message, fds = zygote.hear("forked")
+        assert message[1] == number
+        self.pid: int = message[2]
+        (self.pidfd,) = fds
+
+    def send(self, *frames: bytes) -> None:
+        self.channel.sendall(b"".join(frames))
+
+    def call(self, number: int, fn: Callable[..., Any], *args: Any) -> Answer:
+        """Send a call and wait for the answer to it."""
+        self.send(call(number, fn, *args))
+        answer = self.answer()
+        assert answer.number == number
+        return answer
+
+    def answer(self) -> Answer:
+        while (frame := self._reader.next_frame()) is None:
+            count = self.channel.recv_into(self._reader.room())
+            assert count, "the worker has closed its channel"
+            self._reader.filled(count)
+        return Answer(frame.kind, frame.number, frame.extra, bytes(frame.payload))
+
+    def has_answered(self) -> bool:
+        """Whether an answer is here by now; does not wait."""
+        return is_readable(self.channel, 0)
+
+    def allow(self, *numbers: int) -> None:
+        os.write(self._tokens_write, b"".join(wire.TOKEN.pack(number & 0xFFFFFFFF) for number in numbers))
+
+    def take_token(self) -> int | None:
+        try:
+            return int(wire.TOKEN.unpack(os.read(self.tokens_read, wire.TOKEN.size))[0])
+        except BlockingIOError:
+            return None
+
+    def interrupt(self, number: int) -> None:
+        self.box.unwanted = number
+        self.signal(INTERRUPT)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)  # not reaped before the zygote has told us
+
+    def hang_up(self) -> None:
+        self.channel.close()
+
+    def exitcode(self) -> int:
+        """Wait for the end of the worker."""
+        while True:
+            message, _ = self._zygote.hear("exited")
+            if message[1] == self.pid:
+                return int(message[2])
+
+    def close(self) -> None:
+        if not is_readable(self.pidfd, 0):
+            self.signal(signal.SIGKILL)
+        assert is_readable(self.pidfd)
+        self.channel.close()
+        self.box.close()
+        for fd in (self.tokens_read, self._tokens_write, self.pidfd):
+            os.close(fd)
+
+
+class Zygote:
+    """A real zygote; ``boot`` is what its interpreter is started with."""
+
+    def __init__(self, *preload: str, boot: str = ORDINARY) -> None:
+        self.control, theirs = open_control()
+        self.control.settimeout(PATIENCE)
+        with theirs:
+            code = boot.format(fd=theirs.fileno(), parent=os.getpid())
+            self.process = subprocess.Popen(
+                [sys.executable, "-c", code],
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,
+            )
+        self.tell("path", sys.path)
+        if preload:
+            self.tell("preload", preload)
+        self._heard: list[tuple[tuple[Any, ...], list[int]]] = []
+        self._numbers = 0
+
+    def tell(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
+        send_message(self.control, message, fds)
+
+    def hear(self, kind: str) -> tuple[tuple[Any, ...], list[int]]:
+        """The next message of this kind; others wait for their turn."""
+        for heard in self._heard:
+            if heard[0][0] == kind:
+                self._heard.remove(heard)
+                return heard
+        while True:
+            message, fds = receive_message(self.control)
+            assert message is not None, "the zygote has closed its channel"
+            if message[0] == kind:
+                return message, fds
+            self._heard.append((message, fds))
+
+    def fork(self) -> Worker:
+        self._numbers += 1
+        return Worker(self, self._numbers)
+
+    def close(self) -> int:
+        """Hang up, and wait for its end."""
+        self.control.close()
+        return self.process.wait(PATIENCE)
+
+
+def call(number: int, fn: Callable[..., Any], *args: Any, kind: int = wire.CALL) -> bytes:
+    return wire.pack(kind, number, 0, parcel.dumps((fn, args, {})))
+
+
+def ahead(number: int, fn: Callable[..., Any], *args: Any) -> bytes:
+    return call(number, fn, *args, kind=wire.AHEAD)
+
+
+def coroutine(number: int, fn: Callable[..., Any], *args: Any) -> bytes:
+    return call(number, fn, *args, kind=wire.COROUTINE)
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process of this id runs; a zombie, which nobody of ours has to reap, counts as gone."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError as error:
+        return error.errno in (errno.ENOENT, errno.ESRCH)
+    return state in "ZX"
