@@ -107,11 +107,13 @@ class Worker:
     def allow(self, *numbers: int) -> None:
         os.write(self._tokens_write, b"".join(wire.TOKEN.pack(number & 0xFFFFFFFF) for number in numbers))
 
-    def take_token(self) -> int | None:
+    def take_back(self) -> list[int]:
+        """All tokens that the worker has not taken, at once: one by one, it could take some of those between."""
         try:
-            return int(wire.TOKEN.unpack(os.read(self.tokens_read, wire.TOKEN.size))[0])
+            tokens = os.read(self.tokens_read, 4096)
         except BlockingIOError:
-            return None
+            return []
+        return [number for (number,) in wire.TOKEN.iter_unpack(tokens)]
 
     def interrupt(self, number: int) -> None:
         self.box.unwanted = number
@@ -159,6 +161,11 @@ class Zygote:
             self.tell("preload", preload)
         self._heard: list[tuple[tuple[Any, ...], list[int]]] = []
         self._numbers = 0
+
+    def wait_until_there(self) -> None:
+        """Until it serves: its command line is its own by then, for who compares the processes before and after."""
+        self.tell("preload", ("no_such_module",))
+        self.hear("preload failed")
 
     def tell(self, *message: Any, fds: tuple[int, ...] = ()) -> None:
         send_message(self.control, message, fds)

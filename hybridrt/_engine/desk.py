@@ -26,7 +26,11 @@ class Desk:
             None  # read by one of the two serving loops, and meant for the other
         )
         self._functions: dict[int, Any] = {}
-        self._pid = os.getpid()
+        self._is_worker = True
+        os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer
+
+    def _step_down(self) -> None:
+        self._is_worker = False
 
     def receive(self) -> bool:
         """Read what is there, waiting for it; False at the end of the channel."""
@@ -58,13 +62,13 @@ class Desk:
             return fn, args, kwargs
         fn = self._functions[frame.extra]
         if type(fn) is _Unloadable:
-            raise fn.reason
+            raise fn.reason.with_traceback(fn.traceback)  # else each time would make it longer
         args, kwargs = parcel.loads(frame.payload)
         return fn, args, kwargs
 
     def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
         """Write one answer, whole, now."""
-        if os.getpid() != self._pid:
+        if not self._is_worker:
             os._exit(
                 0
             )  # the user's function forked and its child came back: the answer is not the child's to give
@@ -98,7 +102,8 @@ class Desk:
 
 
 class _Unloadable:
-    __slots__ = ("reason",)
+    __slots__ = ("reason", "traceback")
 
     def __init__(self, reason: BaseException) -> None:
         self.reason = reason
+        self.traceback = reason.__traceback__

@@ -123,4 +123,5 @@ def main(channel: socket, tokens: int, box: BlackBox) -> None:
     """Be a worker until the parent has had enough; called in a process fresh from the zygote."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one Ctrl-C is the parent's to answer
     box.record_crashes()
-    Worker(Desk(channel), tokens, box).serve()
+    with channel:
+        Worker(Desk(channel), tokens, box).serve()

@@ -217,6 +217,7 @@ def main(control: int, parent: int) -> None:
             reconfigure(line_buffering=True, write_through=False)
     if os.getppid() != parent:
         return
-    life = Zygote(socket.socket(fileno=control), parent).serve()
+    with socket.socket(fileno=control) as channel:
+        life = Zygote(channel, parent).serve()
     if life is not None:
         life()
