@@ -182,7 +182,7 @@ MEASUREMENTS: dict[str, Measurement] = {
             one_at_a_time,
             (Figure("us", "one call at a time", "µs", "lower"),),
             PER_LANE,
-            {"process": "floor-ping-pong", "thread": "floor-queue"},
+            {"process": "floor-ping-pong", "thread": "floor-queue-one"},
         ),
         Measurement(
             "cold",

@@ -103,8 +103,8 @@ def draw(results: Results, contestants: dict[str, type[Contestant]]) -> str:
         f'<desc id="desc">{escape(_as_text(panels))}</desc>\n<style>{_STYLE}</style>\n'
         f'<rect class="card" x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="10"/>\n'
         f'<text class="big" x="{_MARGIN}" y="42">hybridrt beside its peers, and beside the floor</text>\n'
-        f'<text class="quiet" x="{_MARGIN}" y="62">Bars: how many times as good as the baseline (at 1×), log scale. '
-        "The floor is the same way there and back with every promise taken away.</text>\n"
+        f'<text class="quiet" x="{_MARGIN}" y="62">Longer is better: how many times as good as the baseline (1×), log '
+        "scale. The floor: the same way there and back, without any promise kept.</text>\n"
         + "\n".join(parts)
         + f'\n<text class="quiet" x="{_MARGIN}" y="{height - 16}">{escape(f"{where}; {how}")}</text>\n</svg>\n'
     )

@@ -189,10 +189,9 @@ class Runtime(Verbs):
 
     # Refusals
 
-    @property
-    def is_open(self) -> bool:
-        """Whether it takes calls: entered and not left."""
-        return self._loop is not None and not self._is_closed
+    def is_open_on(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether it takes calls from this loop: entered on it, and not left."""
+        return self._loop is loop and not self._is_closed
 
     def _check_here(self) -> None:
         if self._loop is None:
@@ -258,7 +257,7 @@ def current_runtime() -> Runtime:
     except RuntimeError:
         raise RuntimeClosed("current_runtime() was called where no event loop is running") from None
     runtime = _entered.get()
-    if runtime is not None and runtime.is_open and runtime._loop is loop:
+    if runtime is not None and runtime.is_open_on(loop):
         return runtime
     open_here = _open_on_loop.get(loop)
     if not open_here:

@@ -20,7 +20,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 def snippets() -> Iterator[object]:
     for page in PAGES:
         for number, match in enumerate(
-            re.finditer(r"^```python\n(.*?)^```", page.read_text(), re.M | re.S), 1
+            re.finditer(r"^```python\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL), 1
         ):
             yield pytest.param(match[1], id=f"{page.relative_to(ROOT)}:{number}")
 
@@ -42,7 +42,7 @@ def test_a_snippet_runs(snippet: str, tmp_path: Path) -> None:
 
 def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \| `(.*?)` \| `(\w+)` \| (.*?) \|$", (ROOT / "docs/settings.md").read_text(), re.M
+        r"^\| `(\w+)` \| `(.*?)` \| `(\w+)` \| (.*?) \|$", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
     )
     assert rows == [
         (f.name, repr(f.default), f"HYBRIDRT_{f.name.upper()}", f.metadata["doc"]) for f in fields(Settings)

@@ -289,7 +289,9 @@ def test_killed_while_busy_it_leaves_no_process_behind(start: Start, loop: str) 
 
 
 # From Python 3.12.1 on asyncio's Server.wait_closed waits for open connections, and so does uvicorn, with any app.
-waits_anyway = pytest.mark.skipif(sys.version_info >= (3, 12), reason="uvicorn on asyncio waits for the request")
+waits_anyway = pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="uvicorn on asyncio waits for the request"
+)
 
 
 @pytest.mark.parametrize("loop", ["uvloop", pytest.param("asyncio", marks=waits_anyway)])

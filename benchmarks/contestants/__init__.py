@@ -26,6 +26,7 @@ CONTESTANTS: list[type[Contestant]] = [
     stdlib.ToThread,
     stdlib.ThreadPool,
     anyio_pools.ToThread,
+    floor_thread.OneThread,
     floor_thread.Queue,
     floor_thread.TaskQueue,
 ]

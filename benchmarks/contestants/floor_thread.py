@@ -20,7 +20,7 @@ class Queue(Contestant):
     short = "the floor"
     lane = "thread"
     rank = "floor"
-    takes: ClassVar[tuple[str, ...]] = ("one", "many")
+    takes: ClassVar[tuple[str, ...]] = ("many",)
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -58,6 +58,18 @@ class Queue(Contestant):
         while self.outbox:
             future, result = self.outbox.popleft()
             future.set_result(result)
+
+
+class OneThread(Queue):
+    """One thread, one call under way: what is measured one at a time."""
+
+    key = "floor-queue-one"
+    label = "floor: SimpleQueue, deque, one wake-up"
+    short = "the floor"
+    takes = ("one",)
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(1)
 
 
 class TaskQueue(Queue):

@@ -34,9 +34,11 @@ class Call(Protocol):
 
     def done(self) -> bool:
         """Whether nobody wants it any more."""
+        ...
 
     def expected(self) -> float:
         """Seconds that the call will hardly exceed; infinite where unknown, or where it must not be written ahead."""
+        ...
 
 
 C = TypeVar("C", bound=Call)
@@ -129,7 +131,9 @@ class Crew(Generic[C]):
         if not seats:
             return orders
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
-        may_start = self.size - sum(map(_is_busy, seats))  # coroutines may have left more idle workers than that
+        may_start = self.size - sum(
+            map(_is_busy, seats)
+        )  # coroutines may have left more idle workers than that
         share = -(-len(calls) // min(len(seats), self.size))  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:

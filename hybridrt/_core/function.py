@@ -26,10 +26,10 @@ class Timing:
     __slots__ = ("expected", "mean", "runs", "spread")
 
     def __init__(self) -> None:
-        self.runs = 0
-        self.mean = 0.0
-        self.spread = 0.0
-        self.expected = float("inf")
+        self.runs: int = 0
+        self.mean: float = 0.0
+        self.spread: float = 0.0
+        self.expected: float = float("inf")
         """Seconds that the next run will hardly exceed; infinite while too few are known."""
 
     def record(self, seconds: float) -> None:
@@ -51,12 +51,12 @@ class Function:
     __slots__ = ("__weakref__", "declared", "in_process", "in_thread", "kind", "name")
 
     def __init__(self, fn: Callable[..., Any]) -> None:
-        self.name = name_of(fn)
-        self.kind = kind_of(fn)
+        self.name: str = name_of(fn)
+        self.kind: str = kind_of(fn)
         declared = getattr(fn, DECLARED, None)
         self.declared: str | None = declared if isinstance(declared, str) else None
-        self.in_thread = Timing()
-        self.in_process = Timing()
+        self.in_thread: Timing = Timing()
+        self.in_process: Timing = Timing()
 
 
 class FunctionBook:

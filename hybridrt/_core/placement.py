@@ -28,7 +28,7 @@ def cpu_bound(fn: F) -> F:
 
 def _declare(fn: F, lane: str, decorator: str) -> F:
     # Calls through a class or an instance see the function in there, not these wrappers.
-    target = fn.__func__ if isinstance(fn, staticmethod | classmethod) else fn
+    target: object = getattr(fn, "__func__", fn) if type(fn) in (staticmethod, classmethod) else fn
     if not callable(target):
         raise TypeError(f"@{decorator} decorates a function, not a {type(fn).__qualname__}")
     try:

@@ -70,11 +70,13 @@ class Settings:
 def _parse(variable: str, text: str, default: object) -> object:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    kind = type(default)
+    parse = int if isinstance(default, int) else float
     try:
-        return kind(text)  # type: ignore[call-arg]  # int or float: both take a text
+        return parse(text)
     except ValueError:
-        raise ValueError(f"environment variable {variable}={text!r} is not a valid {kind.__name__}") from None
+        raise ValueError(
+            f"environment variable {variable}={text!r} is not a valid {parse.__name__}"
+        ) from None
 
 
 def _require_count(name: str, value: object, *, least: int) -> None:

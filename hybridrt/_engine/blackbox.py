@@ -21,12 +21,15 @@ class BlackBox:
     __slots__ = ("_page", "fd")
 
     def __init__(self, fd: int | None = None) -> None:
-        """A new box, or the one behind the descriptor ``fd`` that came from the parent."""
-        if fd is None:
-            fd = _anonymous_file()
-            os.ftruncate(fd, _PAGE)
-        self.fd = fd
-        self._page = mmap.mmap(fd, _PAGE)
+        """A new box, or the one behind the descriptor ``fd`` that came from the parent. May raise OSError."""
+        self.fd = _anonymous_file() if fd is None else fd
+        try:
+            if fd is None:
+                os.ftruncate(self.fd, _PAGE)
+            self._page = mmap.mmap(self.fd, _PAGE)  # takes a descriptor of its own
+        except OSError:
+            os.close(self.fd)
+            raise
 
     @property
     def unwanted(self) -> int:

@@ -179,13 +179,12 @@ def presentable(exc: BaseException, *, where: str = "a worker process") -> Excep
     ``__cause__`` of a ``TaskExited``. ``StopIteration`` and ``StopAsyncIteration`` become the cause of a
     ``RuntimeError``, as they do in a generator (PEP 479). ``where`` the function ran is for the message.
     """
-    cls = type(exc)
-    if issubclass(cls, StopIteration | StopAsyncIteration):
+    if isinstance(exc, StopIteration | StopAsyncIteration):
         stopped = RuntimeError(f"the function raised {type_name(exc)} in {where}")
         stopped.__cause__ = exc
         return stopped
-    if issubclass(cls, Exception):
-        return exc  # type: ignore[return-value]
+    if isinstance(exc, Exception):
+        return exc
     return _exited(_what_happened(exc), exc, where)
 
 

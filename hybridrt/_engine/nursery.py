@@ -18,6 +18,9 @@ _BOOT = (
     "import sys; sys.path.insert(0, {path!r}); from hybridrt._engine.zygote import main; main({fd}, {parent})"
 )
 
+_GOING_SECONDS = 5.0
+"""What a zygote that was hung up on has to go by itself: it takes milliseconds, where nobody has stopped it."""
+
 
 class Nursery:
     """One zygote and the conversation with it. All methods belong to the loop's thread.
@@ -136,13 +139,16 @@ class Nursery:
         self._drop_control()
 
     async def wait_closed(self) -> None:
-        """Until the zygote has gone and is reaped; it has nothing to wait for itself, so this is short."""
+        """Until the zygote has gone and is reaped; one that does not go (it may have been stopped) is killed."""
         process, self._process = self._process, None
         if process is None:
             return
         try:
             delay = 0.0005
+            patience_ends = self._loop.time() + _GOING_SECONDS
             while process.poll() is None:
+                if self._loop.time() > patience_ends:
+                    process.kill()
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 0.02)
         except asyncio.CancelledError:

@@ -17,26 +17,33 @@ class Lane(Protocol):
     @property
     def executor(self) -> Executor:
         """The lane as a standard executor."""
+        ...
 
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Start a call, or queue it. Raises at once what is the caller's fault."""
+        ...
 
     async def warm_up(self) -> None:
         """Until as many workers as may be are there."""
+        ...
 
     def stats(self) -> LaneStats:
         """A snapshot."""
+        ...
 
     def workers(self) -> tuple[WorkerStats, ...]:
         """A snapshot of each worker process (none where the workers are not processes of ours)."""
+        ...
 
     def close_submit(self) -> None:
         """Refuse every call from now on."""
+        ...
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, and leave nothing behind.
 
         A cancel in the meantime cuts the waiting short; nothing is left behind all the same.
         """
+        ...

@@ -1,0 +1,238 @@
+"""Whoever is hired is reported as started and, in the end, dead: once, with the way of death, and with nothing left."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from by_hand import call, coroutine, is_gone
+from helpers import exists, until
+
+from hybridrt._engine import parcel, wire
+from hybridrt._engine.child import Child
+from hybridrt._engine.staff import Staff
+
+
+class Office:
+    """A staff and all that it has reported."""
+
+    def __init__(self, *preload: str) -> None:
+        self.started: list[Child] = []
+        self.deaths: list[tuple[Child, int | None, OSError | None]] = []
+        self.answers: dict[int, Any] = {}
+        self.staff = Staff(
+            asyncio.get_running_loop(),
+            preload=preload,
+            on_readable=self._read,
+            on_started=self.started.append,
+            on_death=lambda *death: self.deaths.append(death),
+        )
+
+    def _read(self, child: Child) -> None:
+        count = child.read()
+        if count == 0:
+            child.deafen()
+        while (frame := child.next_frame()) is not None:
+            self.answers[frame.number] = (frame.kind, bytes(frame.payload))
+
+    async def answer(self, number: int) -> Any:
+        await until(lambda: number in self.answers)
+        kind, payload = self.answers[number]
+        assert kind == wire.RESULT
+        return parcel.loads(payload)
+
+    async def hire(self, count: int) -> list[Child]:
+        children = [self.staff.hire() for _ in range(count)]
+        await until(lambda: all(child in self.started for child in children))
+        return children
+
+    async def death_of(self, child: Child) -> tuple[int | None, OSError | None]:
+        await until(lambda: [death for death in self.deaths if death[0] is child])
+        ((_, exitcode, error),) = [death for death in self.deaths if death[0] is child]
+        return exitcode, error
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[Office]:
+    office = Office()
+    yield office
+    await office.staff.close()
+
+
+HOLD = "import pathlib, signal; pathlib.Path(path).touch()\nwhile True: signal.pause()"
+
+
+async def test_a_worker_may_be_given_calls_before_it_is_there(office: Office) -> None:
+    child = office.staff.hire()
+    assert child.pid == 0
+    child.send(call(1, os.getpid))
+    assert await office.answer(1) == child.pid > 0
+    assert office.started == [child]
+    assert office.deaths == []
+
+
+async def test_each_hired_worker_is_a_process_of_its_own(office: Office) -> None:
+    children = await office.hire(4)
+    for number, child in enumerate(children, 1):
+        child.send(call(number, os.getpid))
+    pids = [await office.answer(number) for number in range(1, 5)]
+    assert pids == [child.pid for child in children]
+    assert len({*pids, office.staff.zygote_pid, os.getpid()}) == 6
+
+
+@pytest.mark.parametrize(("how", "exitcode"), [(lambda c: c.send(call(1, os._exit, 7)), 7), (Child.kill, -9)])
+async def test_a_death_is_reported_once_and_the_child_is_closed(
+    office: Office, how: Callable[[Child], None], exitcode: int
+) -> None:
+    child, other = await office.hire(2)
+    how(child)
+    assert await office.death_of(child) == (exitcode, None)
+    assert child.box.fd == -1
+    other.send(call(2, abs, -2))
+    assert await office.answer(2) == 2
+    assert len(office.deaths) == 1
+
+
+async def test_a_worker_that_is_killed_before_it_is_there_leaves_by_itself(office: Office) -> None:
+    child = office.staff.hire()
+    child.kill()
+    assert await office.death_of(child) == (0, None)
+
+
+async def test_a_worker_that_is_stopped_holds_up_nobody(office: Office) -> None:
+    stopped, other = await office.hire(2)
+    os.kill(stopped.pid, signal.SIGSTOP)
+    other.send(call(1, abs, -1))
+    assert await office.answer(1) == 1
+    pids = [stopped.pid, other.pid]
+    stopped.kill()
+    assert await office.death_of(stopped) == (-9, None)
+    await office.staff.close()
+    assert [is_gone(pid) for pid in pids] == [True, True]
+
+
+async def test_the_death_of_the_zygote_is_no_death_of_its_workers(office: Office) -> None:
+    (child,) = await office.hire(1)
+    zygote = office.staff.zygote_pid
+    assert zygote
+    os.kill(zygote, signal.SIGKILL)
+    await until(lambda: office.staff.zygote_pid is None)
+    child.send(call(1, abs, -1))
+    assert await office.answer(1) == 1
+    (other,) = await office.hire(1)
+    assert office.staff.zygote_pid not in (None, zygote)
+    child.kill()
+    assert await office.death_of(child) == (None, None)  # nobody is left to tell how
+    other.kill()
+    assert await office.death_of(other) == (-9, None)
+
+
+async def test_who_was_not_there_yet_when_the_zygote_died_never_will_be(office: Office) -> None:
+    await office.hire(1)
+    zygote = office.staff.zygote_pid
+    assert zygote
+    os.kill(zygote, signal.SIGSTOP)
+    child = office.staff.hire()
+    os.kill(zygote, signal.SIGKILL)
+    exitcode, error = await office.death_of(child)
+    assert exitcode is None
+    assert "the process that forks workers exited with -9 before it could start this one" in str(error)
+    assert len(office.deaths) == 1
+
+
+async def test_a_staff_that_cannot_start_its_zygote_says_so_and_recovers(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    before = set(os.listdir("/proc/self/fd"))
+    with pytest.raises(FileNotFoundError):
+        office.staff.hire()
+    assert set(os.listdir("/proc/self/fd")) == before
+    monkeypatch.undo()
+    await office.hire(1)
+
+
+async def test_a_change_of_the_path_is_news_once_to_each_worker(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, two = await office.hire(2)
+    assert office.staff.path_news(one) is None
+    monkeypatch.setattr(sys, "path", [*sys.path, "/somewhere"])
+    assert office.staff.path_news(one) == sys.path
+    assert office.staff.path_news(one) is None
+    assert office.staff.path_news(two) == sys.path
+    sys.path.append("/elsewhere")
+    assert office.staff.path_news(one) == sys.path
+
+
+async def test_a_preload_reaches_the_workers_to_come(office: Office) -> None:
+    office.staff.preload(["colorsys"])
+    (child,) = await office.hire(1)
+    child.send(call(1, eval, "'colorsys' in __import__('sys').modules"))
+    assert await office.answer(1) is True
+
+
+async def test_closing_lets_the_exit_hooks_run(office: Office, tmp_path: Path) -> None:
+    children = await office.hire(2)
+    hook = "import atexit, pathlib; atexit.register(pathlib.Path(path).touch)"
+    paths = [tmp_path / "one", tmp_path / "two"]
+    for number, (child, path) in enumerate(zip(children, paths, strict=True), 1):
+        child.send(call(number, exec, hook, {"path": str(path)}))
+        assert await office.answer(number) is None
+    await office.staff.close()
+    assert [path.exists() for path in paths] == [True, True]
+    assert sorted(death[1] for death in office.deaths) == [0, 0]
+    assert office.staff.zygote_pid is None
+
+
+@pytest.mark.parametrize("what", ["call", "coroutine", "stopped", "hired"])
+async def test_closing_leaves_nobody_whatever_they_do(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    monkeypatch.setattr("hybridrt._engine.staff._FAREWELL_SECONDS", 0.05)
+    (child,) = await office.hire(1)
+    path = tmp_path / "began"
+
+    async def held(code: str, path: str) -> None:
+        exec(code, {"path": path})  # noqa: S102
+
+    if what == "call":
+        child.send(call(1, exec, HOLD, {"path": str(path)}))
+        await exists(path)
+    elif what == "coroutine":
+        child.send(coroutine(1, held, HOLD, str(path)))
+        await exists(path)
+    elif what == "stopped":
+        os.kill(child.pid, signal.SIGSTOP)
+    else:
+        office.staff.hire()
+    pids = [child.pid, office.staff.zygote_pid or 0]
+    await office.staff.close()
+    assert [is_gone(pid) for pid in pids] == [True, True]
+    assert len(office.deaths) == 1 + (what == "hired")
+
+
+async def test_a_cancel_while_it_closes_leaves_nobody_either(office: Office, tmp_path: Path) -> None:
+    (child,) = await office.hire(1)
+    path = tmp_path / "began"
+    child.send(call(1, exec, HOLD, {"path": str(path)}))
+    await exists(path)
+    pids = [child.pid, office.staff.zygote_pid or 0]
+    closing = asyncio.ensure_future(office.staff.close())
+    await asyncio.sleep(0)
+    closing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await closing
+    assert len(office.deaths) == 1
+    await until(lambda: all(is_gone(pid) for pid in pids))
+
+
+async def test_closing_an_empty_staff_is_nothing(office: Office) -> None:
+    await office.staff.close()
+    assert office.deaths == []
