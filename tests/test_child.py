@@ -1,4 +1,4 @@
-"""Our hold on a worker sends and hears without waiting, takes back what was not begun, and gives every descriptor back."""
+"""Our hold on a worker sends and hears without waiting, takes back what has not begun, and leaves no descriptor."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def hired() -> Any:
 @pytest.fixture
 def process() -> Iterator[subprocess.Popen[bytes]]:
     """A stand-in for the worker's process, in a group of its own with a child of its own."""
-    code = "import subprocess, time; p = subprocess.Popen(['sleep', '1000']); print(p.pid, flush=True); time.sleep(1000)"
+    code = "import subprocess, time; p = subprocess.Popen(['sleep', '1000']); print(p.pid, flush=True); time.sleep(99)"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, process_group=0) as process:
         yield process
         process.kill()

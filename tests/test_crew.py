@@ -1,4 +1,4 @@
-"""The crew gives each call to one worker at a time, keeps the order, and never queues a call behind one that may be slow."""
+"""The crew gives each call to one worker at a time, in order, and queues none behind another where one may be slow."""
 
 from __future__ import annotations
 

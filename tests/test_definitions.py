@@ -32,7 +32,7 @@ class Thing:
 
 def script(source: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
-    exec(source, namespace)  # noqa: S102
+    exec(compile(source, "<script>", "exec", dont_inherit=True), namespace)  # noqa: S102  (its annotations are no texts)
     return namespace
 
 
@@ -180,6 +180,7 @@ def test_a_new_function_at_an_old_ones_address_is_a_new_function(
     assert len(numbers) == len(gone) == 50
 
 
+# cloudpickle keeps one class in a worker for all functions that bring it, and sets its attributes whenever one does.
 CLASS = "class Config: limit = 1\ndef reads(): return Config.limit\ndef takes(c: Config = None): return 0"
 
 
@@ -223,9 +224,6 @@ def test_a_class_of_the_script_is_as_it_is_at_the_call(caller: Caller) -> None:
 SHARED = "cloudpickle keeps one class for all that brings it, and sets its attributes anew each time"
 
 
-@pytest.mark.xfail(
-    reason=f"{SHARED}: another function's call has set them since, and this one's bytes are not sent again"
-)
 def test_a_class_that_changes_to_and_fro_is_as_it_is_at_the_call(caller: Caller) -> None:
     main = script(CLASS)
     for _ in range(2):
@@ -236,9 +234,17 @@ def test_a_class_that_changes_to_and_fro_is_as_it_is_at_the_call(caller: Caller)
     assert caller.call(0, main["reads"]) == 1
 
 
-@pytest.mark.xfail(
-    reason=f"{SHARED}: bytes made before the change come to a worker after it (its annotations hold the class)"
-)
+def test_a_function_that_brings_a_class_is_never_named(definitions: Definitions) -> None:
+    main = script(f"import enum\n{CLASS}\nclass Color(enum.Enum): RED = 1\ndef colors(): return list(Color)")
+    for name in ("reads", "takes", "colors"):
+        assert [definitions.find(main[name]) for _ in range(3)] == [None] * 3
+    main["later"] = script("def fn(): return n\nn = 1000")
+    fn = main["later"]["fn"]
+    assert named(definitions, fn)
+    main["later"]["n"] = main["Config"]
+    assert definitions.find(fn) is None
+
+
 def test_a_late_definition_does_not_set_a_class_back(caller: Caller) -> None:
     main = script(CLASS)
     for _ in range(2):

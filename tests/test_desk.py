@@ -140,7 +140,7 @@ def test_a_forked_child_answers_nothing(
 
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(os, "getpid", lambda: -1)
-    with pytest.raises(Ended, match="^0$"):
+    with pytest.raises(Ended, match=r"^0$"):
         desk.answer(wire.RESULT, 9, perf_counter(), b"from the child")
     far.setblocking(False)
     with pytest.raises(BlockingIOError):
@@ -156,7 +156,7 @@ def test_an_answer_that_nobody_hears_ends_the_worker(
 
     monkeypatch.setattr(os, "_exit", end)
     far.close()
-    with pytest.raises(Ended, match="^0$"):
+    with pytest.raises(Ended, match=r"^0$"):
         desk.answer(wire.RESULT, 9, perf_counter(), bytes(size))
 
 

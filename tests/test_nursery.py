@@ -1,4 +1,4 @@
-"""The nursery starts a zygote when the first worker is wanted, passes its news on, and starts another when it is lost."""
+"""The nursery starts a zygote for the first worker, passes its news on, and starts another one when it is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be imported travels by name, all else by value, and the fixed state of a function tells every change in it."""
+"""What can be imported travels by name, all else by value, and a function's fixed state tells every change in it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HERE = __name__
 def script(source: str, **names: Any) -> dict[str, Any]:
     """The globals of a script after it ran as ``__main__``."""
     namespace = {"__name__": "__main__", **names}
-    exec(source, namespace)  # noqa: S102
+    exec(compile(source, "<script>", "exec", dont_inherit=True), namespace)  # noqa: S102
     return namespace
 
 
@@ -137,7 +137,7 @@ def test_what_cannot_travel_raises(obj: object) -> None:
         dumps(["before", obj])
 
 
-# is_importable
+# what a name alone can say
 
 
 @pytest.mark.parametrize(
@@ -263,6 +263,20 @@ def test_a_function_that_leads_to_very_many_things_has_none() -> None:
 
 # fixed_state: every change is seen
 
+CELL = """
+def make():
+    a = {value}
+    def fn(): return {expression}
+    def put(x):
+        nonlocal a
+        a = x
+    def drop():
+        nonlocal a
+        del a
+    return fn, put, drop
+fn, put, drop = make()
+"""
+
 CHANGES = {
     "a global is bound anew": ("n = 1000\ndef fn(): return n", "n = 1001"),
     "to something of equal worth": ("n = 1\ndef fn(): return n", "n = True"),
@@ -297,15 +311,15 @@ CHANGES = {
         "k = 2.5",
     ),
     "a closure's variable": (
-        "def make():\n  a = 1.5\n  def fn(): return a\n  def put(x):\n    nonlocal a\n    a = x\n  return fn, put\nfn, put = make()",
+        CELL.format(value="1.5", expression="a"),
         "put(2.5)",
     ),
     "a closure's variable goes": (
-        "def make():\n  a = 1\n  def fn(x=0): return x and a\n  def drop():\n    nonlocal a\n    del a\n  return fn, drop\nfn, drop = make()",
+        CELL.format(value="1", expression="0 and a"),
         "drop()",
     ),
     "a closure's function": (
-        "def make():\n  f = lambda: 1\n  def fn(): return f()\n  def put(x):\n    nonlocal f\n    f = x\n  return fn, put\nfn, put = make()",
+        CELL.format(value="lambda: 1", expression="a()"),
         "put(lambda: 2)",
     ),
     "a module under a name": ("import math as m\ndef fn(): return m.__name__", "import cmath as m"),

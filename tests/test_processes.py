@@ -410,3 +410,14 @@ async def test_a_worker_is_light() -> None:
         rollup = Path(f"/proc/{rt.stats().workers[0].pid}/smaps_rollup").read_text()
         private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private"))
         assert private < 4096, f"{private} kB of its own"
+
+
+async def test_a_call_sent_to_a_worker_that_has_just_died_idle_is_not_lost() -> None:
+    async with Runtime(processes=1) as rt:
+        for _ in range(10):
+            assert await rt.to_process(work.double, 1) == 2
+            os.kill(rt.stats().workers[0].pid, signal.SIGKILL)
+            # No await in between: the runtime cannot have heard of it.
+            jobs = [rt.options(lane="process").submit(work.double, i) for i in range(3)]
+            assert await asyncio.gather(*jobs) == [0, 2, 4]
+        assert rt.stats().processes.crashed == 0

@@ -1,4 +1,4 @@
-"""A worker runs each call that is its own once, answers it before the next one, and an interrupt hits that call alone."""
+"""A worker runs each call of its own once and answers it before the next one; an interrupt hits its own call alone."""
 
 from __future__ import annotations
 

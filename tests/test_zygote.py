@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from by_hand import ORDINARY, PATIENCE, Whistle, Worker, Zygote, call, coroutine, is_gone, is_readable
+from by_hand import ORDINARY, PATIENCE, Whistle, Zygote, call, coroutine, is_gone, is_readable
 
 from hybridrt._engine import wire
 from hybridrt._engine.zygote import open_control, receive_message, send_message

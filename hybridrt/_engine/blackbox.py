@@ -1,7 +1,8 @@
 """A page of memory that a worker and its parent share and that survives the worker.
 
 The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
-call as well); faulthandler writes the Python stack there when the worker crashes.
+call as well). The worker writes there which call it started last, so that its death is charged to that call alone;
+and faulthandler writes the Python stack there when the worker crashes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import struct
 
 _PAGE = 4096
 _NUMBER = struct.Struct("<Q")
+_UNWANTED, _STARTED = 0, 8
 _MOST_STACK = 64 * 1024
 
 
@@ -34,12 +36,22 @@ class BlackBox:
     @property
     def unwanted(self) -> int:
         """Number of the call that is to be interrupted; 0 for none."""
-        number: int = _NUMBER.unpack_from(self._page, 0)[0]
+        number: int = _NUMBER.unpack_from(self._page, _UNWANTED)[0]
         return number
 
     @unwanted.setter
     def unwanted(self, number: int) -> None:
-        _NUMBER.pack_into(self._page, 0, number)
+        _NUMBER.pack_into(self._page, _UNWANTED, number)
+
+    @property
+    def started(self) -> int:
+        """Number of the call that the worker started last; 0 for none."""
+        number: int = _NUMBER.unpack_from(self._page, _STARTED)[0]
+        return number
+
+    @started.setter
+    def started(self, number: int) -> None:
+        _NUMBER.pack_into(self._page, _STARTED, number)
 
     def record_crashes(self) -> None:
         """In the worker: from now on a crash leaves the Python stack in the box."""

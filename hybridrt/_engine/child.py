@@ -168,7 +168,8 @@ class Child:
         return True
 
     def close(self) -> None:
-        """Give back every descriptor; a second time is harmless."""
+        """Give back every descriptor; a second time is harmless. Nothing can be sent or signalled any more."""
+        self.pid = 0  # it may be another process's by now
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
             os.close(self._pidfd)

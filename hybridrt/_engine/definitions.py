@@ -22,8 +22,13 @@ class Definition:
         self.data = data
 
 
+_CLASS_BY_VALUE = b"_make_skeleton_"  # what cloudpickle makes classes and enums with
+"""In a worker there is one such class for all functions that bring it, and whoever comes sets its attributes anew. So
+bytes of an earlier time would set it back, and bytes that have not changed would not set it again."""
+
+
 class _Entry:
-    __slots__ = ("definition", "ref", "state")
+    __slots__ = ("definition", "ref", "state", "travels_whole")
 
     def __init__(
         self, ref: weakref.ref[Any], definition: Definition | None, state: tuple[object, ...] | None
@@ -31,6 +36,7 @@ class _Entry:
         self.ref = ref
         self.definition = definition
         self.state = state  # of a by-value function, when its bytes were made; None: they cannot be trusted
+        self.travels_whole = False
 
 
 class Definitions:
@@ -50,17 +56,22 @@ class Definitions:
         """How to name ``fn``, or None where it has to travel inside the call.
 
         An importable function is named for good. A by-value function travels inside its first call, because there may
-        be no second; from then on it is named, and renewed when anything that it depends on may have changed. Raises
-        what the pickler raises.
+        be no second; from then on it is named, and renewed when anything that it depends on may have changed. One that
+        brings a class by value always travels inside the call. Raises what the pickler raises.
         """
         entry = self._entries.get(id(fn))
         if entry is None or entry.ref() is not fn:
             return self._meet(fn)
         if entry.state is _IMPORTABLE:
             return entry.definition
+        if entry.travels_whole:
+            return None
         state = fixed_state(fn)
         if entry.definition is None or not same_state(state, entry.state):
             data = dumps_by_value(fn)
+            if _CLASS_BY_VALUE in data:
+                entry.travels_whole = True
+                return None
             entry.state = state
             if entry.definition is None:
                 entry.definition = Definition(next(self._numbers), next(self._versions), data)

@@ -69,13 +69,15 @@ class Worker:
 
     def _run(self, frame: wire.Frame) -> None:
         desk = self._desk
+        box = self._box
         number = frame.number
         began = perf_counter()
         # Two nested tries: an interrupt may land while an exception of the user's code is already being handled.
         try:
             try:
+                box.started = number
                 self._running = number
-                if self._box.unwanted == number:
+                if box.unwanted == number:
                     raise Interrupted("this call was cancelled")  # its signal came before it was running
                 fn, args, kwargs = desk.unpack_call(frame)
                 kind, payload = desk.pack_result(fn(*args, **kwargs))

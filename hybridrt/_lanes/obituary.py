@@ -1,11 +1,11 @@
-"""What a call is told of the death of its worker."""
+"""What a call is told of the death of its worker, or of its never having been born."""
 
 from __future__ import annotations
 
 import signal
 
 from .._engine.child import Child
-from ..errors import WorkerCrashed
+from ..errors import WorkerCrashed, WorkerStartError
 
 _LIKELY = {
     "SIGKILL": "something sent it SIGKILL: the kernel does when memory runs out, as do container limits and operators",
@@ -33,6 +33,14 @@ def crash_report(
         message += f"\nThe Python stack at the crash:\n{stack}"
     return WorkerCrashed(
         message, pid=child.pid, function=function, exitcode=exitcode, seconds=seconds, stack=stack
+    )
+
+
+def start_error(function: str, error: OSError) -> WorkerStartError:
+    """The error for one call that waited for a worker which cannot be started."""
+    what = error.strerror or error
+    return WorkerStartError(
+        error.errno, f"{function} was not started, because no worker process can be: {what}"
     )
 
 

@@ -25,11 +25,11 @@ from .._engine import failure, parcel, wire
 from .._engine.child import Child
 from .._engine.definitions import Definitions
 from .._engine.staff import Staff
-from ..errors import RuntimeClosed, WorkerStartError
+from ..errors import RuntimeClosed, TaskExited, WorkerStartError
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
-from .obituary import crash_report
+from .obituary import crash_report, start_error
 from .sending import send_calls
 from .unsendable import unsendable_call, unsendable_result
 
@@ -138,6 +138,7 @@ class ProcessLane:
         elif count == 0:
             # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
             child.deafen()
+            self._seats[child].is_leaving = True
             if not self._is_closed:
                 child.kill()
 
@@ -186,7 +187,9 @@ class ProcessLane:
             where, reason = parcel.loads(frame.payload)
             job.set_exception(unsendable_result(job.function.name, where, reason))
         else:
-            job.set_exception(RuntimeClosed(f"{job.function.name} was stopped in its worker"))
+            job.set_exception(
+                TaskExited(f"{job.function.name} raised Interrupted, though nobody had cancelled it")
+            )
 
     # Workers
 
@@ -213,46 +216,45 @@ class ProcessLane:
             return
         for job in self._crew.drop_waiting():
             self._counters.failed += 1
-            job.set_exception(_start_error(job, error))
+            job.set_exception(start_error(job.function.name, error))
         self._tell_if_empty()
 
     def _on_started(self, child: Child) -> None:
         if child.box.unwanted:
             child.interrupt(child.box.unwanted)
-        if self._started is not None and not self._started.done() and all(c.pid for c in self._seats):
+        self._tell_if_started()
+
+    def _tell_if_started(self) -> None:
+        if self._started is not None and not self._started.done() and all(child.pid for child in self._seats):
             self._started.set_result(None)
 
     def _on_death(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
         seat = self._seats[child]
+        seat.is_leaving = True
         while child.read() > 0:  # the answers that it wrote before it died
             self._take_answers(child)
         del self._seats[child]
-        self._crew.taken_back(seat, child.take_back())
-        if seat.under_way or exitcode != 0:
-            self._early_deaths += not child.has_answered
+        if not seat.serves_coroutines:
+            self._crew.taken_back(seat, _count_not_started(seat, child))
+        self._early_deaths += not child.has_answered and exitcode != 0
         for job in self._crew.remove(seat):
             job.payload = b""
             if job.done():
                 self._counters.cancelled += 1
                 continue
             self._counters.failed += 1
-            if error is not None:
-                job.set_exception(_start_error(job, error))
-            else:
-                self._counters.crashed += 1
-                seconds = monotonic() - seat.progress
-                job.set_exception(
-                    crash_report(job.function.name, child, exitcode, seconds, len(seat.under_way))
-                )
+            self._counters.crashed += 1
+            seconds = monotonic() - seat.progress
+            job.set_exception(crash_report(job.function.name, child, exitcode, seconds, len(seat.under_way)))
+        seat.under_way.clear()
         if error is not None or self._early_deaths >= _EARLY_DEATHS:
             self._early_deaths = 0
             self._cannot_hire(
                 error or ChildProcessError("workers die, again and again, before they answer one call")
             )
-        if self._started is not None and not self._started.done() and all(c.pid for c in self._seats):
-            self._started.set_result(None)
+        self._tell_if_started()
         if self._crew.waiting:
-            self._pump_due()
+            self._pump()
         self._tell_if_empty()
 
     def _check_stuck(self) -> None:
@@ -291,7 +293,8 @@ class ProcessLane:
             if job.number not in seat.under_way:
                 self._counters.cancelled += 1
                 return
-            child.interrupt(job.number)
+            if job.number == next(reversed(seat.under_way)):
+                child.interrupt(job.number)  # an earlier one has ended, and its answer is on its way
         self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, job.number)
 
     def _kill_if_it_goes_on(self, seat: _Seat, number: int) -> None:
@@ -389,8 +392,8 @@ class ProcessLane:
                 self._stop(job)
 
 
-def _start_error(job: _Call, error: OSError) -> WorkerStartError:
-    return WorkerStartError(
-        error.errno,
-        f"{job.function.name} was not started, because no worker process can be: {error.strerror or error}",
-    )
+def _count_not_started(seat: _Seat, child: Child) -> int:
+    """How many of the calls that the dead worker held it had not started; they are the last ones."""
+    started = child.box.started
+    held = list(seat.under_way)
+    return len(held) - 1 - held.index(started) if started in seat.under_way else len(held)
