@@ -16,19 +16,14 @@ import hybridrt
 size = int(sys.argv[1]) if len(sys.argv) > 1 else 300_000
 
 
-def say(line: str) -> None:
-    """Print in one piece; ``print(line)`` may write the end of the line apart, after what another process writes."""
-    print(line + "\n", end="", flush=True)
-
-
 def count_primes(name: str, below: int) -> tuple[int, float]:
     """How many primes there are, and the seconds that it took to find out."""
-    say(f"{name}: starting")
+    print(f"{name}: starting")
     began = time.perf_counter()
     primes = 0
     for number in range(2, below):
         primes += all(number % divisor for divisor in range(2, math.isqrt(number) + 1))
-    say(f"{name}: finishing")
+    print(f"{name}: finishing")
     return primes, time.perf_counter() - began
 
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
+from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary
@@ -59,6 +60,7 @@ class Runtime(Verbs):
         self._process_lane: Lane | None = None
         self._lag: LagWatch | None = None
         self._is_closed = False
+        self._thread = 0
         self._token: Token[Runtime | None] | None = None
 
     # Life
@@ -68,19 +70,8 @@ class Runtime(Verbs):
         if self._loop is not None:
             raise RuntimeClosed("a Runtime can be entered once: make another one")
         self._loop = loop = asyncio.get_running_loop()
+        self._thread = get_ident()
         self._thread_lane = ThreadLane(loop, limit=self.settings.threads, idle=self.settings.thread_idle)
-        if self._foreign is not None:
-            self._process_lane = ForeignLane(loop, self._foreign)
-        elif hasattr(os, "fork"):
-            from ._lanes.processes import ProcessLane
-
-            self._process_lane = ProcessLane(
-                loop,
-                self._book,
-                limit=self.settings.processes,
-                interrupt_grace=self.settings.interrupt_grace,
-                preload=self.settings.preload,
-            )
         self._lag = LagWatch(loop, self.settings.loop_lag)
         _open_on_loop.setdefault(loop, []).append(self)
         self._token = _entered.set(self)
@@ -119,7 +110,7 @@ class Runtime(Verbs):
     def _start(
         self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
-        if asyncio.get_running_loop() is not self._loop or self._is_closed:
+        if get_ident() != self._thread or self._is_closed:  # cheaper than asking for the running loop
             self._check_here()
         function = self._book.look_up(fn)
         if lane is None:
@@ -211,13 +202,32 @@ class Runtime(Verbs):
 
     def _processes(self) -> Lane:
         if self._process_lane is None:
-            if self._loop is None:
-                raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
+            self._process_lane = self._open_processes()
+        return self._process_lane
+
+    def _open_processes(self) -> Lane:
+        """The process lane, made when it is first used: who needs threads alone does not wait for it to load."""
+        loop = self._loop
+        if loop is None:
+            raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
+        if self._is_closed:
+            raise RuntimeClosed("this Runtime has been left: calls belong inside its 'async with' block")
+        if self._foreign is not None:
+            return ForeignLane(loop, self._foreign)
+        if not hasattr(os, "fork"):
             raise HybridrtError(
                 "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
                 "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
             )
-        return self._process_lane
+        from ._lanes.processes import ProcessLane
+
+        return ProcessLane(
+            loop,
+            self._book,
+            limit=self.settings.processes,
+            interrupt_grace=self.settings.interrupt_grace,
+            preload=self.settings.preload,
+        )
 
 
 def _start_on_loop(

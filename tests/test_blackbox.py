@@ -33,6 +33,13 @@ def test_a_number_crosses_both_ways(box: BlackBox) -> None:
     assert box.unwanted == 2**63 + 6
 
 
+def test_the_numbers_do_not_disturb_one_another(box: BlackBox) -> None:
+    box.unwanted = 2**64 - 1
+    assert (box.unwanted, box.started) == (2**64 - 1, 0)
+    assert run(box, "BlackBox(fd).started = 2**63 + 7") == 0
+    assert (box.unwanted, box.started) == (2**64 - 1, 2**63 + 7)
+
+
 def test_a_crash_leaves_the_stack(box: BlackBox) -> None:
     assert box.stack() == ""
     code = "BlackBox(fd).record_crashes(); import ctypes\ndef breaks(): ctypes.string_at(0)\nbreaks()"

@@ -1,4 +1,4 @@
-"""Coroutine calls share a loop in their worker; each is answered and cancelled alone, and plain calls go on after them."""
+"""Coroutine calls share a loop in their worker; each is answered and cancelled alone, and plain calls come after."""
 
 from __future__ import annotations
 

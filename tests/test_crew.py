@@ -451,11 +451,14 @@ class CrewMachine(RuleBasedStateMachine):
         self.answered.add(call.number)
 
     @precondition(lambda self: self.crew.seats)
-    @rule(data=st.data())
-    def die(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), had_begun=st.booleans())
+    def die(self, data: st.DataObject, had_begun: bool) -> None:
         seat = data.draw(st.sampled_from(self.crew.seats))
-        self.take_back(seat)
         worker: FakeWorker = seat.worker
+        if worker.started and not had_begun:  # its first call was still in the channel
+            worker.claimable.insert(0, worker.started)
+            worker.started = None
+        self.take_back(seat)
         gone = self.crew.remove(seat)
         assert gone == ([worker.started] if worker.started else worker.coroutines)
         self.lost.update(numbers(gone))

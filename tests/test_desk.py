@@ -7,7 +7,7 @@ import random
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
@@ -133,13 +133,21 @@ def test_a_very_long_call_has_the_longest_time_that_can_be_told(desk: Desk, far:
 
 
 def test_a_forked_child_answers_nothing(
-    desk: Desk, far: socket.socket, monkeypatch: pytest.MonkeyPatch
+    far: socket.socket, desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A fork of this process, which has threads, would be a risk of its own: test_worker has the real ones."""
+
     def end(code: int) -> None:
         raise Ended(code)
 
+    told: list[Callable[[], None]] = []
     monkeypatch.setattr(os, "_exit", end)
-    monkeypatch.setattr(os, "getpid", lambda: -1)
+    monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: told.append(after_in_child))
+    desk = Desk(desk.channel)
+    desk.answer(wire.RESULT, 9, perf_counter(), b"from the worker")
+    assert read_answer(far)[3] == b"from the worker"
+    for in_child in told:
+        in_child()
     with pytest.raises(Ended, match=r"^0$"):
         desk.answer(wire.RESULT, 9, perf_counter(), b"from the child")
     far.setblocking(False)

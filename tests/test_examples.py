@@ -28,11 +28,9 @@ def run(
     cwd: Path, script: Path, *args: str, loop: str = "uvloop", exitcode: int = 0, **environ: str
 ) -> tuple[list[str], str]:
     """The lines that an example prints, in order, and what it says on stderr; two workers wherever it runs."""
-    # Warnings are errors, but for a worker's own: it leaves its socket to the system when it goes.
-    strict = ["-W", "error", "-W", "ignore:unclosed:ResourceWarning"]
     command = [str(script)] if loop == "uvloop" else ["-c", WITHOUT_UVLOOP, str(script)]
     done = subprocess.run(
-        [sys.executable, *strict, *command, *args],
+        [sys.executable, "-W", "error", *command, *args],
         cwd=cwd,
         env=os.environ | {"HYBRIDRT_PROCESSES": "2"} | environ,
         capture_output=True,

@@ -561,6 +561,28 @@ def test_a_storm_of_interrupts_stops_only_the_calls_that_it_names(worker: Worker
     assert worker.call(1000, abs, -1).result() == 1
 
 
+# what it started
+
+
+def test_the_call_that_was_started_last_is_told(worker: Worker, whistle: Callable[[], Whistle]) -> None:
+    assert worker.box.started == 0
+    busy = Busy(worker, whistle, number=2**40)
+    worker.allow(2, 3)
+    worker.send(ahead(2, abs, -2), ahead(3, abs, -3), ahead(4, abs, -4))
+    assert worker.box.started == 2**40
+    busy.go_on()
+    assert [worker.answer().number for _ in range(3)] == [2**40, 2, 3]
+    assert worker.box.started == 3  # 4 has no token
+
+
+def test_the_call_that_a_worker_died_of_is_told(worker: Worker) -> None:
+    worker.allow(2, 3)
+    worker.send(call(1, abs, -1), ahead(2, os._exit, 5), ahead(3, abs, -3))
+    assert worker.exitcode() == 5
+    assert worker.box.started == 2
+    assert worker.answer().number == 1
+
+
 # the end
 
 

@@ -100,9 +100,26 @@ class Crew(Generic[C]):
                 queue.extend(wanted)
             self._unwanted = 0
 
-    def has_idle_seat(self) -> bool:
-        """Whether a new call would start at once."""
-        return not self._calls and any(not seat.under_way and not seat.is_leaving for seat in self.seats)
+    def start_now(self, call: C, now: float) -> Seat[C] | None:
+        """Give this new call to an idle worker, past an empty queue; None where it has to be added and wait."""
+        if self._calls or call.is_coroutine:
+            return None
+        busy = 0
+        idle = None
+        for seat in self.seats:
+            if not seat.under_way:
+                if not seat.is_leaving:
+                    idle = seat  # the newest one in the end: its memory is warm
+            elif not seat.serves_coroutines:
+                busy += 1
+        if idle is None or busy >= self.size:
+            return None
+        idle.serves_coroutines = False
+        idle.progress = now
+        idle.load = call.cost = call.expected() + _OVERHEAD
+        idle.under_way[call.number] = call
+        call.seat = idle
+        return idle
 
     def workers_wanted(self) -> int:
         """How many more workers would have something to do now."""
@@ -218,7 +235,9 @@ class Crew(Generic[C]):
                 self._calls.appendleft(call)
 
     def stuck(self, now: float) -> list[Seat[C]]:
-        """Seats with calls behind one that takes longer than expected."""
+        """Seats with calls behind one that takes longer than expected, where another worker could have them."""
+        if self._calls or sum(map(_is_busy, self.seats)) >= self.size:
+            return []
         return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
 
     def seats_with_calls_ahead(self) -> list[Seat[C]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from socket import socket
 from time import perf_counter
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 from . import anatomy, parcel, wire
 
 _LARGE = 1 << 16
-_ENGINE = str(Path(__file__).parent)
+_ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would load
 
 
 class Desk:

@@ -35,10 +35,20 @@ def dumps(obj: object) -> bytes:
 
 def dumps_by_value(obj: object) -> bytes:
     """``obj`` with the functions and classes of ``__main__`` carried whole."""
+    global _by_value_is_used
     import cloudpickle
 
+    _by_value_is_used = True
     data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
     return data
+
+
+_by_value_is_used = False
+
+
+def by_value_is_used() -> bool:
+    """Whether anything has travelled by value from this process, so that workers need cloudpickle as well."""
+    return _by_value_is_used
 
 
 def is_importable(fn: Callable[..., object]) -> bool:

@@ -2,8 +2,8 @@
 
 Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the staff
 (``_engine.staff``) holds the workers. A call is pickled when it is submitted, so what cannot travel is the caller's
-error, at once. The first calls of a loop turn leave at once where workers are idle; the others travel together at its
-end. A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
+error, at once. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
+A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
 
 Stopping a call. Waiting: it is passed over when its turn comes. Written ahead: everything that its worker has not
 started is taken back. Running: the worker is interrupted, and killed if the call has not ended after the grace.
@@ -21,17 +21,18 @@ from typing import Any, TypeAlias
 from .._core.crew import STUCK_SECONDS, Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, Function, FunctionBook
 from .._core.stats import LaneStats, WorkerStats
-from .._engine import failure, parcel, wire
+from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.definitions import Definitions
 from .._engine.staff import Staff
-from ..errors import RuntimeClosed, TaskExited, WorkerStartError
+from ..errors import RuntimeClosed, WorkerStartError
+from .answers import deliver
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
 from .obituary import crash_report, start_error
 from .sending import send_calls
-from .unsendable import unsendable_call, unsendable_result
+from .unsendable import unsendable_call
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
@@ -70,6 +71,7 @@ class ProcessLane:
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._early_deaths = 0
+        self._cloudpickle_is_preloaded = False
         self._hire_not_before = 0.0
         self._is_closed = False
         self._emptied: asyncio.Future[None] | None = None
@@ -101,13 +103,14 @@ class ProcessLane:
         job.payload = payload
         job.is_coroutine = function.kind == COROUTINE
         job.seat = None
+        seat = self._crew.start_now(job, monotonic())
+        if seat is not None:
+            send_calls(seat, [job], self._staff.path_news)
+            return job
         self._crew.add(job)
         if not self._pump_is_due:
-            if self._crew.has_idle_seat():
-                self._pump()
-            else:
-                self._pump_is_due = True
-                self._loop.call_soon(self._pump_due)
+            self._pump_is_due = True
+            self._loop.call_soon(self._pump_due)
         return job
 
     def _pump_due(self) -> None:
@@ -152,44 +155,13 @@ class ProcessLane:
                 continue
             job = crew.answered(seat, frame.number, now)
             if job is not None:
-                self._finish(job, frame)
+                deliver(job, frame, self._counters)
         child.has_answered = True
         self._early_deaths = 0
         if crew.waiting:
             self._pump()
         else:
             self._tell_if_empty()
-
-    def _finish(self, job: _Call, frame: wire.Frame) -> None:
-        job.payload = b""
-        counters = self._counters
-        if job.done():
-            counters.cancelled += 1
-            return
-        seconds = frame.extra * 1e-6
-        counters.run_times.record(seconds)
-        job.function.in_process.record(seconds)
-        kind = frame.kind
-        if kind == wire.RESULT:
-            try:
-                result = parcel.loads(frame.payload)
-            except BaseException as exc:
-                counters.failed += 1
-                job.set_exception(unsendable_result(job.function.name, "result", failure.presentable(exc)))
-            else:
-                counters.succeeded += 1
-                job.set_result(result)
-            return
-        counters.failed += 1
-        if kind == wire.FAILED:
-            job.set_exception(failure.unpack(bytes(frame.payload), loads=parcel.loads))
-        elif kind == wire.UNSENDABLE:
-            where, reason = parcel.loads(frame.payload)
-            job.set_exception(unsendable_result(job.function.name, where, reason))
-        else:
-            job.set_exception(
-                TaskExited(f"{job.function.name} raised Interrupted, though nobody had cancelled it")
-            )
 
     # Workers
 
@@ -198,6 +170,11 @@ class ProcessLane:
         now = monotonic()
         if now < self._hire_not_before:
             return False
+        if parcel.by_value_is_used() and not self._cloudpickle_is_preloaded:
+            self._cloudpickle_is_preloaded = (
+                True  # or each worker would load it anew, in 30 ms and 4 MB of its own
+            )
+            self._staff.preload(["cloudpickle"])
         try:
             child = self._staff.hire()
         except OSError as exc:

@@ -22,7 +22,7 @@ def send_calls(
     A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
     """
     child: Child = seat.worker
-    parts: list[bytes] = _forgotten(child)
+    parts: list[bytes] = _forgotten(child) if child.to_forget else []
     ahead: list[int] = []
     if batch[0].is_coroutine:
         kind = wire.COROUTINE
