@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
@@ -25,6 +25,11 @@ from .errors import HybridrtError, RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .verbs import BoundOptions, LaneName, Verbs
 from .watch.lag import LagWatch
+
+if sys.platform != "win32":
+    from ._lanes.processes import (
+        ProcessLane,
+    )  # here, not on first use: loading it takes 20 ms, which the loop would feel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -206,7 +211,6 @@ class Runtime(Verbs):
         return self._process_lane
 
     def _open_processes(self) -> Lane:
-        """The process lane, made when it is first used: who needs threads alone does not wait for it to load."""
         loop = self._loop
         if loop is None:
             raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
@@ -214,13 +218,11 @@ class Runtime(Verbs):
             raise RuntimeClosed("this Runtime has been left: calls belong inside its 'async with' block")
         if self._foreign is not None:
             return ForeignLane(loop, self._foreign)
-        if not hasattr(os, "fork"):
+        if sys.platform == "win32":
             raise HybridrtError(
                 "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
                 "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
             )
-        from ._lanes.processes import ProcessLane
-
         return ProcessLane(
             loop,
             self._book,

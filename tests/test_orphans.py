@@ -54,6 +54,7 @@ class Service:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            process_group=0,
         )
         self.lines: list[str] = []
         wanted = {"idle": "ready", "busy": "worker", "grandchild": "worker"}[how]
@@ -104,11 +105,18 @@ def test_a_parent_killed_leaves_nothing(tmp_path: Path, how: str, loop: str) -> 
     assert set(os.listdir("/dev/shm")) <= shared_before
 
 
+@pytest.mark.parametrize("how", ["idle", "busy"])
+def test_a_killed_process_group_leaves_nothing(tmp_path: Path, how: str) -> None:
+    with a_service(tmp_path, how, "uvloop") as service:
+        os.killpg(service.process.pid, signal.SIGKILL)
+        assert gone(service.descendants)
+
+
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("how", ["idle", "busy"])
 def test_ctrl_c_ends_it_with_one_traceback(tmp_path: Path, how: str, loop: str) -> None:
     with a_service(tmp_path, how, loop) as service:
-        service.process.send_signal(signal.SIGINT)
+        os.killpg(service.process.pid, signal.SIGINT)  # as a terminal does
         _, errors = service.process.communicate(timeout=PATIENCE)
         assert service.process.returncode == -signal.SIGINT
         assert errors.count("Traceback") == errors.count("KeyboardInterrupt\n") + errors.count(

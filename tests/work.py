@@ -59,9 +59,9 @@ def note_and_wait(begun: str, ended: str) -> None:
 
 
 def swallow_interrupts(begun: str) -> None:
-    Path(begun).touch()
     while True:
         try:
+            Path(begun).touch()
             while True:
                 time.sleep(0.001)
         except BaseException:

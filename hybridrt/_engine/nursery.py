@@ -72,13 +72,14 @@ class Nursery:
         with theirs:
             boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid())
             try:
-                # A session of its own: neither Ctrl-C nor a kill of our process group reaches the zygote, which
-                # has to be there afterwards to clear up.
+                # A process group of its own: neither Ctrl-C nor a kill of our group reaches the zygote, which has to be
+                # there afterwards to clear up. Not a session of its own: Linux shares the CPUs out among sessions first
+                # (autogroup), so workers in another session than ours would wait longer for theirs.
                 self._process = subprocess.Popen(
                     [sys.executable, *_interpreter_options(), "-c", boot],
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
+                    process_group=0,
                 )
             except OSError:
                 ours.close()

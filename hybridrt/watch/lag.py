@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from time import perf_counter
 
 from .._core.stats import Histogram, LoopLag
 
@@ -20,11 +21,12 @@ class LagWatch:
             self._arm()
 
     def _arm(self) -> None:
-        self._due = self._loop.time() + self._interval
-        self._timer = self._loop.call_at(self._due, self._tick)
+        # Not the loop's own clock: uvloop's stands still between two turns and counts whole milliseconds.
+        self._due = perf_counter() + self._interval
+        self._timer = self._loop.call_later(self._interval, self._tick)
 
     def _tick(self) -> None:
-        self._lags.record(max(0.0, self._loop.time() - self._due))
+        self._lags.record(max(0.0, perf_counter() - self._due))
         self._arm()
 
     def snapshot(self) -> LoopLag:
