@@ -113,6 +113,7 @@ async def test_what_the_kernel_does_not_take_is_sent_as_room_comes(hired: Hired)
                 await asyncio.sleep(0)
     assert got == expected
     await until(lambda: child.unsent == 0)
+    assert not asyncio.get_running_loop().remove_writer(child._channel)  # or the loop would never rest
     child.send(b"again, at once")
     assert child.unsent == 0
     assert hired.channel.recv(100) == b"again, at once"

@@ -302,26 +302,36 @@ def test_what_a_call_has_started_goes_too(whistle: Whistle) -> None:
 
 
 PARENT = """
-import os, sys
+import os, signal, sys
 sys.path[:0] = {path!r}
-from pathlib import Path
 from by_hand import Zygote, call
 zygote = Zygote()
 worker = zygote.fork()
 worker.send(call(1, exec, {hold!r}, {{"path": {whistle!r}}}))
-print(zygote.process.pid, worker.pid, flush=True)
+holder = 0
+if {is_held}:
+    holder = os.fork()
+    if holder == 0:
+        while True:
+            signal.pause()
+print(zygote.process.pid, worker.pid, holder, flush=True)
 sys.stdin.read()
 """
 
 
-def test_nothing_is_left_when_the_parent_is_killed_while_a_worker_is_busy(whistle: Whistle) -> None:
-    code = PARENT.format(path=[str(Path(__file__).parent)], hold=HOLD, whistle=whistle.path)
+@pytest.mark.parametrize(
+    "is_held", [False, True], ids=["", "and a process that it forked holds its channels"]
+)
+def test_nothing_is_left_when_the_parent_is_killed_while_a_worker_is_busy(
+    whistle: Whistle, is_held: bool
+) -> None:
+    code = PARENT.format(path=[str(Path(__file__).parent)], hold=HOLD, whistle=whistle.path, is_held=is_held)
     with subprocess.Popen(
         [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as parent:
         assert parent.stdout is not None
         assert is_readable(parent.stdout)
-        pids = [int(pid) for pid in parent.stdout.readline().split()]
+        *pids, holder = [int(pid) for pid in parent.stdout.readline().split()]
         pidfds = [os.pidfd_open(pid) for pid in pids]
         whistle.wait()
         parent.kill()
@@ -330,3 +340,6 @@ def test_nothing_is_left_when_the_parent_is_killed_while_a_worker_is_busy(whistl
         assert is_readable(pidfd), f"{pid} lives on"
         assert is_gone(pid)
         os.close(pidfd)
+    if is_held:
+        assert not is_gone(holder)
+        os.kill(holder, signal.SIGKILL)
