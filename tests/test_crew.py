@@ -134,7 +134,7 @@ def test_a_worker_that_gave_everything_back_is_idle() -> None:
     seat = crew.seats[0]
     crew.answered(seat, 1, 0.0)
     crew.taken_back(seat, 2)
-    assert crew.has_idle_seat() is False  # those two are first
+    assert crew.start_now(FakeCall(9), 0.0) is None  # those two are first
     assert crew.workers_wanted() == 0
     add(crew, UNKNOWN, first=4)
     assert given(crew) == [("a", [2, 3])]
@@ -153,7 +153,7 @@ def test_answers_come_in_any_order_and_count_once() -> None:
 
 
 def test_a_worker_that_stops_answering_is_stuck_until_it_answers_again() -> None:
-    crew = crew_of(2)
+    crew = crew_of(3, seats=2)
     add(crew, SLOW, QUICK, QUICK)
     given(crew, now=0.0)  # b: the slow one; a: two quick ones
     b, a = crew.seats[1], crew.seats[0]
@@ -167,18 +167,79 @@ def test_a_worker_that_stops_answering_is_stuck_until_it_answers_again() -> None
     assert crew.stuck(11.0) == []
 
 
-def test_a_worker_that_is_stuck_gets_nothing_more_until_it_answers() -> None:
-    crew = crew_of(1)
-    add(crew, *[QUICK] * 3)
+def test_nothing_is_stuck_where_no_other_worker_could_have_it() -> None:
+    crew = crew_of(2)
+    add(crew, SLOW, QUICK, QUICK)
     given(crew, now=0.0)
+    assert crew.stuck(10.0) == []  # both are busy
+    crew.answered(crew.seats[1], 1, now=10.0)
+    assert crew.stuck(10.0) == [crew.seats[0]]
+    add(crew, QUICK, first=4)
+    assert crew.stuck(10.0) == []  # that one would be next
+
+
+def test_coroutines_do_not_keep_calls_behind_a_stuck_one() -> None:
+    crew = crew_of(2)
+    add(crew, UNKNOWN, first=1, is_coroutine=True)
+    given(crew)  # a serves it
+    add(crew, QUICK, QUICK, first=2)
+    assert given(crew, now=0.0) == [("b", [2, 3])]
+    busy = crew.seats[1]
+    assert crew.stuck(STUCK_SECONDS) == [busy]  # a second worker for calls may be hired
+
+
+def test_a_worker_that_is_stuck_gets_nothing_more_until_it_answers() -> None:
+    crew = crew_of(2, seats=1)
+    add(crew, *[QUICK] * 2)
+    given(crew)
+    add(crew, QUICK, first=3)
+    given(crew)
     seat = crew.seats[0]
     late = STUCK_SECONDS
+    held = len(seat.under_way)
+    assert held > 1
     assert crew.stuck(late) == [seat]
-    crew.taken_back(seat, 2)
+    crew.taken_back(seat, held - 1)
     assert given(crew, now=late) == []
     assert crew.waiting == 2
     crew.answered(seat, 1, now=late)
-    assert given(crew, now=late) == [("a", [2, 3])]
+    while crew.waiting:
+        assert given(crew, now=late)
+    assert numbers(seat.under_way.values()) == [2, 3]
+
+
+def test_a_lone_call_starts_at_once_on_the_newest_idle_worker() -> None:
+    crew = crew_of(3)
+    first, second = FakeCall(1, QUICK), FakeCall(2, UNKNOWN)
+    assert crew.start_now(first, 5.0) is crew.seats[2]
+    assert crew.start_now(second, 5.001) is crew.seats[1]
+    assert [seat.progress for seat in crew.seats] == [0.0, 5.001, 5.0]
+    assert (first.seat, second.seat) == (crew.seats[2], crew.seats[1])
+    assert (crew.under_way, crew.waiting) == (2, 0)
+    add(crew, QUICK, QUICK, first=3)
+    # Quick ones behind the quick one, none behind the other.
+    assert given(crew, 5.001) == [("a", [3]), ("c", [4])]
+
+
+@pytest.mark.parametrize(
+    "why", ["a coroutine", "others wait", "all busy", "no worker", "leaving", "size reached"]
+)
+def test_a_call_that_cannot_start_at_once_is_left_to_be_added(why: str) -> None:
+    crew = crew_of(1, seats=0 if why == "no worker" else 1)
+    if why == "others wait":
+        add(crew, QUICK)
+    elif why == "all busy":
+        assert crew.start_now(FakeCall(1), 0.0)
+    elif why == "leaving":
+        crew.seats[0].is_leaving = True
+    elif why == "size reached":
+        assert crew.start_now(FakeCall(1), 0.0)
+        crew.seats.append(Seat("left by coroutines"))
+    under_way = crew.under_way
+    call = FakeCall(9, QUICK, is_coroutine=why == "a coroutine")
+    assert crew.start_now(call, 0.0) is None
+    assert call.seat is None
+    assert crew.under_way == under_way
 
 
 def test_a_dead_worker_takes_only_its_own_calls_with_it() -> None:
@@ -198,7 +259,7 @@ def test_a_leaving_worker_gets_nothing_more_and_is_replaced() -> None:
     add(crew, QUICK)
     add(crew, QUICK, first=2, is_coroutine=True)
     assert given(crew) == []
-    assert not crew.has_idle_seat()
+    assert crew.start_now(FakeCall(9), 0.0) is None
     assert crew.workers_wanted() == 2
 
 
@@ -347,6 +408,18 @@ class CrewMachine(RuleBasedStateMachine):
             self.all.append(call)
             self.waiting.append(call)
             self.crew.add(call)
+
+    @rule(seconds=st.sampled_from([0.0, QUICK, SLOW, UNKNOWN]), is_coroutine=st.booleans())
+    def submit_lone(self, seconds: float, is_coroutine: bool) -> None:
+        call = FakeCall(next(self.ids), seconds, is_coroutine)
+        self.all.append(call)
+        self.waiting.append(call)
+        seat = self.crew.start_now(call, self.now)
+        if seat is None:
+            self.crew.add(call)
+            return
+        self.take_in(seat, [call])
+        assert sum(bool(s.under_way) and not s.serves_coroutines for s in self.crew.seats) <= self.crew.size
 
     @precondition(lambda self: self.waiting)
     @rule(data=st.data())

@@ -160,3 +160,12 @@ def test_what_makes_sense_says_the_same_as_keyword_and_as_variable(given: dict[s
         return ",".join(value) if isinstance(value, tuple) else repr(value)
 
     assert load(**given) == load({f"HYBRIDRT_{name.upper()}": text(value) for name, value in given.items()})
+
+
+def test_a_nonsense_value_from_the_environment_names_its_variable() -> None:
+    with pytest.raises(
+        ValueError, match=r"environment variable HYBRIDRT_THREADS: .*threads=0\) makes no sense"
+    ):
+        Settings.load({}, {"HYBRIDRT_THREADS": "0"})
+    with pytest.raises(ValueError, match=r"^Runtime\(processes=-1\)"):
+        Settings.load({"processes": -1}, {"HYBRIDRT_THREADS": "3"})

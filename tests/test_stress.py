@@ -78,7 +78,11 @@ async def test_random_cancels_and_kills(seed: int, tmp_path: Path) -> None:
             assert number in set(ended), "a result comes from a run to the end"
         else:
             assert outcome in ("cancelled", "crashed")
-    assert stats.crashed == sum(outcome == "crashed" for outcome in outcomes.values())
+    # A time limit may pass in the very turn in which the crash is told: then its caller sees the one, the lane the other.
+    crashed, cancelled = (
+        sum(outcome == o for outcome in outcomes.values()) for o in ("crashed", "cancelled")
+    )
+    assert crashed <= stats.crashed <= crashed + cancelled
     assert sum(outcome == number for number, outcome in outcomes.items()) > CALLS / 3
 
 

@@ -228,15 +228,23 @@ class Crew(Generic[C]):
     def taken_back(self, seat: Seat[C], count: int) -> None:
         """The last ``count`` calls of this seat have not started and are ours again; the wanted ones wait in front."""
         for number in list(reversed(seat.under_way))[:count]:
-            call = seat.under_way.pop(number)
-            call.seat = None
-            seat.load -= call.cost
-            if not call.done():
-                self._calls.appendleft(call)
+            self._give_back(seat, number)
+
+    def lost(self, seat: Seat[C], started: int) -> None:
+        """This worker has died; ``started`` is the call that it began last. Every other one waits in front again."""
+        for number in reversed([number for number in seat.under_way if number != started]):
+            self._give_back(seat, number)
+
+    def _give_back(self, seat: Seat[C], number: int) -> None:
+        call = seat.under_way.pop(number)
+        call.seat = None
+        seat.load -= call.cost
+        if not call.done():
+            self._calls.appendleft(call)
 
     def stuck(self, now: float) -> list[Seat[C]]:
         """Seats with calls behind one that takes longer than expected, where another worker could have them."""
-        if self._calls or sum(map(_is_busy, self.seats)) >= self.size:
+        if self._calls or sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats) >= self.size:
             return []
         return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
 

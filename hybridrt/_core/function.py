@@ -6,7 +6,7 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from types import BuiltinFunctionType, FunctionType, MethodType
+from types import MethodType
 from typing import Any
 
 PLAIN = "plain"
@@ -80,16 +80,17 @@ class FunctionBook:
             source = source.func
         if isinstance(source, MethodType):
             source = source.__func__
-        if not isinstance(source, FunctionType | BuiltinFunctionType | functools.partial | type):
-            return Function(fn)  # an object with __call__: there may be a new one for each call
-        kept = self._facts.get(id(source))
+        key = id(source)
+        kept = self._facts.get(key)
         if kept is not None and kept[0]() is source:
             return kept[1]
         facts = Function(source)
-        key = id(source)
         kept_facts = self._facts
-        # No lock in a weakref callback: taking an entry out of a dict needs none.
-        self._facts[key] = (weakref.ref(source, lambda _: kept_facts.pop(key, None)), facts)
+        try:
+            # No lock in a weakref callback: taking an entry out of a dict needs none.
+            self._facts[key] = (weakref.ref(source, lambda _: kept_facts.pop(key, None)), facts)
+        except TypeError:
+            pass  # it cannot be watched (a method of a builtin type, say): known for this call only
         return facts
 
 

@@ -60,11 +60,19 @@ class Settings:
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"Runtime has no setting {name!r}{hint} (there are: {', '.join(known)})")
         values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        from_environment = []
         for name, f in known.items():
             text = environ.get(variable := f"HYBRIDRT_{name.upper()}")
             if text is not None and name not in values:
                 values[name] = _parse(variable, text, f.default)
-        return cls(**values)
+                from_environment.append(name)
+        try:
+            return cls(**values)
+        except ValueError as exc:
+            for name in from_environment:
+                if f"Runtime({name}=" in str(exc):
+                    raise ValueError(f"environment variable HYBRIDRT_{name.upper()}: {exc}") from None
+            raise
 
 
 def _parse(variable: str, text: str, default: object) -> object:

@@ -13,7 +13,7 @@ from .unsendable import unsendable_result
 
 def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None:
     """Give ``job`` its outcome, and count it."""
-    job.payload = b""
+    job.let_go()
     if job.done():
         counters.cancelled += 1
         return

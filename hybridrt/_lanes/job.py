@@ -37,12 +37,13 @@ class Job(asyncio.Future[T]):
 class ProcessJob(Job[T]):
     """A job of the process lane, with what the crew and the engine keep of a call."""
 
-    __slots__ = ("cost", "definition", "is_coroutine", "number", "payload", "seat")
+    __slots__ = ("cost", "definition", "fn", "is_coroutine", "number", "payload", "seat")
 
     number: int
     cost: float
     is_coroutine: bool
     definition: Definition | None
+    fn: Callable[..., Any] | None
     payload: bytes
     seat: Seat[ProcessJob[Any]] | None
     """The worker that has it, or None while it waits."""
@@ -50,6 +51,11 @@ class ProcessJob(Job[T]):
     def expected(self) -> float:
         """Seconds that the call will hardly exceed; infinite where unknown or where its arguments are large."""
         return self.function.in_process.expected if len(self.payload) < LARGE_PAYLOAD else float("inf")
+
+    def let_go(self) -> None:
+        """It is not to be sent again: its function and arguments may go."""
+        self.payload = b""
+        self.fn = None
 
 
 class LoopJob(Job[T]):

@@ -101,6 +101,7 @@ class ProcessLane:
         job.number = next(self._numbers)
         job.definition = definition
         job.payload = payload
+        job.fn = fn  # kept until the answer: its number must not be forgotten before
         job.is_coroutine = function.kind == COROUTINE
         job.seat = None
         seat = self._crew.start_now(job, monotonic())
@@ -129,7 +130,7 @@ class ProcessLane:
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
     def _forget(self, number: int) -> None:
-        for child in self._seats:
+        for child in list(self._seats):  # the garbage collector may call this in any thread
             child.to_forget.append(number)
 
     # Answers
@@ -218,10 +219,12 @@ class ProcessLane:
             self._take_answers(child)
         del self._seats[child]
         if not seat.serves_coroutines:
-            self._crew.taken_back(seat, _count_not_started(seat, child))
+            self._crew.lost(
+                seat, child.box.started
+            )  # each earlier one has been answered, no later one has begun
         self._early_deaths += not child.has_answered and exitcode != 0
         for job in self._crew.remove(seat):
-            job.payload = b""
+            job.let_go()
             if job.done():
                 self._counters.cancelled += 1
                 continue
@@ -260,7 +263,7 @@ class ProcessLane:
     def _stop(self, job: _Call) -> None:
         seat = job.seat
         if seat is None:
-            job.payload = b""
+            job.let_go()
             self._counters.cancelled += 1
             self._crew.cancelled_waiting()
             self._tell_if_empty()
@@ -374,10 +377,3 @@ class ProcessLane:
         for job in running:
             if job.seat is not None:
                 self._stop(job)
-
-
-def _count_not_started(seat: _Seat, child: Child) -> int:
-    """How many of the calls that the dead worker held it had not started; they are the last ones."""
-    started = child.box.started
-    held = list(seat.under_way)
-    return len(held) - 1 - held.index(started) if started in seat.under_way else len(held)
