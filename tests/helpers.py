@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from hybridrt import Runtime
+
 PATIENCE = 10.0
 
 
@@ -15,6 +17,12 @@ async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(PATIENCE):
         while not condition():
             await asyncio.sleep(0.001)
+
+
+async def worker_pid(rt: Runtime) -> int:
+    """The process id of the runtime's first worker, as soon as it is known (its first answer may be here before)."""
+    await until(lambda: rt.stats().workers)
+    return rt.stats().workers[0].pid
 
 
 async def exists(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import signal
 import sys
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 import work
-from helpers import exists, is_alive, until
+from helpers import exists, is_alive, until, worker_pid
 
 from hybridrt import NotSendable, RemoteError, Runtime, RuntimeClosed, TaskExited, WorkerCrashed
 
@@ -193,7 +194,7 @@ async def test_a_running_call_is_interrupted_and_its_finally_runs(tmp_path: Path
     async with Runtime(processes=1, interrupt_grace=30) as rt:
         job = rt.options(lane="process").submit(work.note_and_wait, str(begun), str(ended))
         await exists(begun)
-        pid = rt.stats().workers[0].pid
+        pid = await worker_pid(rt)
         job.cancel()
         await exists(ended)
         assert await rt.to_process(os.getpid) == pid, "interrupting needs no new worker"
@@ -204,7 +205,7 @@ async def test_code_that_swallows_the_interrupt_is_killed_and_the_worker_replace
     async with Runtime(processes=1, interrupt_grace=0.05) as rt:
         job = rt.options(lane="process").submit(work.swallow_interrupts, str(begun))
         await exists(begun)
-        pid = rt.stats().workers[0].pid
+        pid = await worker_pid(rt)
         waiting = rt.options(lane="process").submit(work.pid_and_double, 4)
         job.cancel()
         new_pid, result = await waiting
@@ -340,7 +341,7 @@ async def test_leaving_stops_what_does_not_end_in_time(tmp_path: Path) -> None:
         running = verbs.submit(work.note_and_wait, str(begun), str(ended))
         await exists(begun)
         waiting = verbs.submit(work.double, 1)
-        pid = rt.stats().workers[0].pid
+        pid = await worker_pid(rt)
     assert ended.exists(), "interrupted: its finally ran"
     assert not is_alive(pid)
     with pytest.raises(RuntimeClosed, match=r"note_and_wait was stopped: it was still running"):
@@ -354,7 +355,7 @@ async def test_leaving_kills_what_swallows_the_interrupt(tmp_path: Path) -> None
     async with Runtime(processes=1, shutdown_grace=0.02, interrupt_grace=0.02) as rt:
         job = rt.options(lane="process").submit(work.swallow_interrupts, str(begun))
         await exists(begun)
-        pid = rt.stats().workers[0].pid
+        pid = await worker_pid(rt)
     assert not is_alive(pid)
     with pytest.raises(RuntimeClosed):
         await job
@@ -369,7 +370,7 @@ async def test_a_cancel_while_leaving_is_immediate_and_leaves_nothing(tmp_path: 
             job = rt.options(lane="process").submit(work.swallow_interrupts, str(begun))
             job.add_done_callback(lambda job: job.exception())
             await exists(begun)
-            pids.append(rt.stats().workers[0].pid)
+            pids.append(await worker_pid(rt))
             leaving.set()
 
     task = asyncio.create_task(main())
@@ -398,7 +399,7 @@ async def test_a_preload_that_fails_warns_and_does_no_harm() -> None:
 async def test_ctrl_c_reaches_no_worker() -> None:
     async with Runtime(processes=1) as rt:
         await rt.warm_up()
-        pid = rt.stats().workers[0].pid
+        pid = await worker_pid(rt)
         os.kill(pid, signal.SIGINT)
         assert await rt.to_process(os.getpid) == pid
         assert os.getpgid(pid) != os.getpgid(0)
@@ -407,7 +408,7 @@ async def test_ctrl_c_reaches_no_worker() -> None:
 async def test_a_worker_is_light() -> None:
     async with Runtime(processes=1) as rt:
         await rt.to_process(abs, -1)
-        rollup = Path(f"/proc/{rt.stats().workers[0].pid}/smaps_rollup").read_text()
+        rollup = Path(f"/proc/{await worker_pid(rt)}/smaps_rollup").read_text()
         private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private"))
         assert private < 4096, f"{private} kB of its own"
 
@@ -416,8 +417,31 @@ async def test_a_call_sent_to_a_worker_that_has_just_died_idle_is_not_lost() -> 
     async with Runtime(processes=1) as rt:
         for _ in range(10):
             assert await rt.to_process(work.double, 1) == 2
-            os.kill(rt.stats().workers[0].pid, signal.SIGKILL)
+            os.kill(await worker_pid(rt), signal.SIGKILL)
             # No await in between: the runtime cannot have heard of it.
             jobs = [rt.options(lane="process").submit(work.double, i) for i in range(3)]
             assert await asyncio.gather(*jobs) == [0, 2, 4]
         assert rt.stats().processes.crashed == 0
+
+
+async def test_a_function_that_is_gone_is_forgotten_by_its_worker() -> None:
+    async with Runtime(processes=1) as rt:
+        verbs = rt.options(lane="process")
+        for _ in range(3):
+            jobs = [
+                verbs.submit(lambda: 1) for _ in range(3)
+            ]  # a new function each time, gone while its job waits
+            assert await asyncio.gather(*jobs) == [1, 1, 1]
+
+        def twice() -> int:
+            return 2
+
+        jobs = [verbs.submit(twice) for _ in range(4)]
+        del twice
+        assert await asyncio.gather(*jobs) == [2] * 4
+        del jobs
+        gc.collect()
+        assert await rt.to_process(abs, -3) == 3
+        lane: Any = rt._process_lane
+        (child,) = lane._seats
+        assert len(child.known) == 1, "abs alone"

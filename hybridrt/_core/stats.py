@@ -31,11 +31,11 @@ class LaneStats:
 
 @dataclass(frozen=True, slots=True)
 class WorkerStats:
-    """One worker process."""
+    """One worker process that is there (those that are being started are only counted, in ``LaneStats.workers``)."""
 
     pid: int
-    """0 while it is being forked."""
     running: int
+    """Calls given to it and not finished."""
 
 
 @dataclass(frozen=True, slots=True)

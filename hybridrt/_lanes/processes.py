@@ -330,8 +330,10 @@ class ProcessLane:
         )
 
     def workers(self) -> tuple[WorkerStats, ...]:
-        """A snapshot of each worker process."""
-        return tuple(WorkerStats(child.pid, len(seat.under_way)) for child, seat in self._seats.items())
+        """A snapshot of each worker process that is there."""
+        return tuple(
+            WorkerStats(child.pid, len(seat.under_way)) for child, seat in self._seats.items() if child.pid
+        )
 
     def close_submit(self) -> None:
         """Refuse every call from now on."""
