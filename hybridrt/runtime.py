@@ -229,6 +229,7 @@ class Runtime(Verbs):
             limit=self.settings.processes,
             interrupt_grace=self.settings.interrupt_grace,
             preload=self.settings.preload,
+            nice=self.settings.nice,
         )
 
 

@@ -219,3 +219,12 @@ def test_medians_and_goals_come_from_the_raw_figures() -> None:
 @pytest.mark.parametrize(("better", "expected"), [("higher", 2.0), ("lower", 0.5)])
 def test_better_is_above_one_whichever_way_a_figure_runs(better: Any, expected: float) -> None:
     assert better_by(4.0, 2.0, Figure("k", "t", "u", better)) == expected
+
+
+def test_the_readme_shows_the_saved_run() -> None:
+    from benchmarks.summary import LATEST, sentences, table
+
+    latest = json.loads(LATEST.read_text())
+    readme = (LATEST.parents[2] / "README.md").read_text()
+    assert table(latest) in readme
+    assert all(sentence in readme for sentence in sentences(latest))

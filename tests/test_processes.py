@@ -445,3 +445,9 @@ async def test_a_function_that_is_gone_is_forgotten_by_its_worker() -> None:
         lane: Any = rt._process_lane
         (child,) = lane._seats
         assert len(child.known) == 1, "abs alone"
+
+
+@pytest.mark.parametrize("nice", [0, 7])
+async def test_workers_yield_to_the_loop_s_process(nice: int) -> None:
+    async with Runtime(processes=1, nice=nice) as rt:
+        assert await rt.to_process(os.nice, 0) == min(19, os.nice(0) + nice)

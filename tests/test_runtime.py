@@ -305,6 +305,8 @@ async def test_a_call_from_another_thread_or_loop() -> None:
         ({"threads": 0}, ValueError, r"threads=0\) makes no sense"),
         ({"threads": "many"}, TypeError, "must be an integer, not str"),
         ({"processes": 1.5}, TypeError, "must be an integer, not float"),
+        ({"nice": -1}, ValueError, r"nice=-1\) makes no sense"),
+        ({"nice": 20}, ValueError, "at most 19"),
         ({"shutdown_grace": -1}, ValueError, "finite number of seconds"),
         ({"interrupt_grace": float("nan")}, ValueError, "finite number of seconds"),
         ({"preload": "numpy"}, TypeError, "tuple of module names"),

@@ -33,6 +33,10 @@ class Settings:
     preload: tuple[str, ...] = _setting(
         (), "Modules imported once in the zygote: every worker then has them at once and shares their memory."
     )
+    nice: int = _setting(
+        10,
+        "By how much workers yield to the event loop's process where CPUs are scarce: 0 (not at all) to 19.",
+    )
     loop_lag: float = _setting(
         0.1, "Seconds between two measurements of the loop's lag for stats(); 0 turns it off."
     )
@@ -43,6 +47,9 @@ class Settings:
         _require_count("processes", self.processes, least=0)
         for name in ("thread_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):
             _require_seconds(name, getattr(self, name))
+        _require_count("nice", self.nice, least=0)
+        if self.nice > 19:
+            raise ValueError(f"Runtime(nice={self.nice}) makes no sense: it must be at most 19")
         _require_modules(self.preload)
         if self.processes == 0:
             object.__setattr__(self, "processes", cpu_budget().cpus)

@@ -35,6 +35,7 @@ class Nursery:
         loop: asyncio.AbstractEventLoop,
         *,
         preload: Iterable[str],
+        nice: int = 0,
         on_forked: Callable[[int, int, int], None],
         on_refused: Callable[[int, OSError], None],
         on_exited: Callable[[int, int], None],
@@ -42,6 +43,7 @@ class Nursery:
     ) -> None:
         self._loop = loop
         self._preload = tuple(preload)
+        self._nice = nice
         self._on_forked = on_forked
         self._on_refused = on_refused
         self._on_exited = on_exited
@@ -89,6 +91,7 @@ class Nursery:
         self._loop.add_reader(ours, self._on_readable)
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
+        send_message(ours, ("nice", self._nice))
         if self._preload:
             send_message(ours, ("preload", self._preload))
         return ours

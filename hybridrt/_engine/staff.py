@@ -26,6 +26,7 @@ class Staff:
         loop: asyncio.AbstractEventLoop,
         *,
         preload: Iterable[str],
+        nice: int = 0,
         on_readable: Callable[[Child], None],
         on_started: Callable[[Child], None],
         on_death: Callable[[Child, int | None, OSError | None], None],
@@ -37,6 +38,7 @@ class Staff:
         self._nursery = Nursery(
             loop,
             preload=preload,
+            nice=nice,
             on_forked=self._forked,
             on_refused=self._refused,
             on_exited=self._exited,

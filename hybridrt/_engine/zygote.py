@@ -7,7 +7,7 @@ worker: no guard is needed, and the top level of a script never runs twice.
 It speaks with our process over one datagram-like socket (whole messages, descriptors attached):
 
     to the zygote     ("fork", id) with the worker's channel, token pipe and black box
-                      ("preload", names)   ("path", sys.path)
+                      ("preload", names)   ("path", sys.path)   ("nice", of the workers to come)
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
 
@@ -72,6 +72,7 @@ class Zygote:
         self._control = control
         self._parent = parent
         self._children: set[int] = set()
+        self._nice = 0
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -115,6 +116,8 @@ class Zygote:
                     self._preload(name)
             case ("path", path):
                 sys.path[:] = path
+            case ("nice", nice):
+                self._nice = nice
         return None
 
     def _preload(self, name: str) -> None:
@@ -161,6 +164,7 @@ class Zygote:
             os.setpgid(0, 0)
         except OSError:
             pass  # the zygote was quicker
+        os.nice(self._nice)  # here, not in the zygote: it has to be quick when our process dies
         channel, tokens, box = fds
 
         def life() -> None:

@@ -52,6 +52,7 @@ class ProcessLane:
         limit: int,
         interrupt_grace: float,
         preload: tuple[str, ...],
+        nice: int,
     ) -> None:
         self._loop = loop
         self._limit = limit
@@ -63,6 +64,7 @@ class ProcessLane:
         self._staff = Staff(
             loop,
             preload=preload,
+            nice=nice,
             on_readable=self._on_readable,
             on_started=self._on_started,
             on_death=self._on_death,
