@@ -42,7 +42,9 @@ def test_a_snippet_runs(snippet: str, tmp_path: Path) -> None:
 
 def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
     rows = re.findall(
-        r"^\| `(\w+)` \| `(.*?)` \| `(\w+)` \| (.*?) \|$", (ROOT / "docs/settings.md").read_text(), re.MULTILINE
+        r"^\| `(\w+)` \| `(.*?)` \| `(\w+)` \| (.*?) \|$",
+        (ROOT / "docs/settings.md").read_text(),
+        re.MULTILINE,
     )
     assert rows == [
         (f.name, repr(f.default), f"HYBRIDRT_{f.name.upper()}", f.metadata["doc"]) for f in fields(Settings)
