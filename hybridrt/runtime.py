@@ -27,9 +27,8 @@ from .verbs import BoundOptions, LaneName, Verbs
 from .watch.lag import LagWatch
 
 if sys.platform != "win32":
-    from ._lanes.processes import (
-        ProcessLane,
-    )  # here, not on first use: loading it takes 20 ms, which the loop would feel
+    # Loaded now, not on first use: that takes 20 ms, which the loop would feel.
+    from ._lanes import processes as _loaded_now  # noqa: F401
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -223,6 +222,8 @@ class Runtime(Verbs):
                 "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
                 "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
             )
+        from ._lanes.processes import ProcessLane
+
         return ProcessLane(
             loop,
             self._book,
