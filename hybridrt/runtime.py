@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
+from importlib import import_module
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
@@ -28,7 +29,7 @@ from .watch.lag import LagWatch
 
 if sys.platform != "win32":
     # Loaded now, not on first use: that takes 20 ms, which the loop would feel.
-    from ._lanes import processes as _loaded_now  # noqa: F401
+    import_module("hybridrt._lanes.processes")
 
 P = ParamSpec("P")
 T = TypeVar("T")
