@@ -24,6 +24,7 @@ class Sender:
     """Beats into a pipe from a thread of its own, from ``with`` to its end. ``fd`` is what the other process reads."""
 
     def __init__(self) -> None:
+        self.fd: int
         self.fd, self._write_end = os.pipe()
         os.set_blocking(self._write_end, False)
         self._stop = threading.Event()
