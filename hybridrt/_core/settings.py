@@ -34,7 +34,7 @@ class Settings:
         (), "Modules imported once in the zygote: every worker then has them at once and shares their memory."
     )
     nice: int = _setting(
-        10,
+        4,
         "By how much workers yield to the event loop's process where CPUs are scarce: 0 (not at all) to 19.",
     )
     loop_lag: float = _setting(
