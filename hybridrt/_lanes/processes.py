@@ -173,11 +173,8 @@ class ProcessLane:
         now = monotonic()
         if now < self._hire_not_before:
             return False
-        if parcel.by_value_is_used() and not self._cloudpickle_is_preloaded:
-            self._cloudpickle_is_preloaded = (
-                True  # or each worker would load it anew, in 30 ms and 4 MB of its own
-            )
-            self._staff.preload(["cloudpickle"])
+        if parcel.by_value_is_used():
+            self._preload_cloudpickle()
         try:
             child = self._staff.hire()
         except OSError as exc:
