@@ -225,14 +225,7 @@ class Runtime(Verbs):
             )
         from ._lanes.processes import ProcessLane
 
-        return ProcessLane(
-            loop,
-            self._book,
-            limit=self.settings.processes,
-            interrupt_grace=self.settings.interrupt_grace,
-            preload=self.settings.preload,
-            nice=self.settings.nice,
-        )
+        return ProcessLane(loop, self._book, self.settings)
 
 
 def _start_on_loop(

@@ -15,6 +15,7 @@ import pytest
 from by_hand import PATIENCE, call, is_gone
 from helpers import until
 
+from hybridrt._core.settings import Settings
 from hybridrt._engine import nursery, parcel, wire
 from hybridrt._engine.blackbox import BlackBox
 from hybridrt._engine.nursery import Nursery
@@ -29,7 +30,7 @@ class Household:
         self.workers: dict[int, tuple[socket.socket, int, int]] = {}
         self.nursery = Nursery(
             asyncio.get_running_loop(),
-            preload=preload,
+            settings=Settings(processes=1, nice=0, preload=preload),
             on_forked=self._forked,
             on_refused=lambda number, error: self.news.append(("refused", number, error)),
             on_exited=lambda pid, exitcode: self.news.append(("exited", pid, exitcode)),

@@ -14,6 +14,7 @@ import pytest
 from by_hand import call, coroutine, is_gone
 from helpers import exists, until
 
+from hybridrt._core.settings import Settings
 from hybridrt._engine import parcel, wire
 from hybridrt._engine.child import Child
 from hybridrt._engine.staff import Staff
@@ -28,7 +29,7 @@ class Office:
         self.answers: dict[int, Any] = {}
         self.staff = Staff(
             asyncio.get_running_loop(),
-            preload=preload,
+            settings=Settings(processes=1, nice=0, preload=preload),
             on_readable=self._read,
             on_started=self.started.append,
             on_death=lambda *death: self.deaths.append(death),

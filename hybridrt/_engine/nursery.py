@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .._core.settings import Settings
 from .zygote import open_control, receive_message, send_message
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
@@ -34,16 +35,15 @@ class Nursery:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        preload: Iterable[str],
-        nice: int = 0,
+        settings: Settings,
         on_forked: Callable[[int, int, int], None],
         on_refused: Callable[[int, OSError], None],
         on_exited: Callable[[int, int], None],
         on_lost: Callable[[int | None], None],
     ) -> None:
         self._loop = loop
-        self._preload = tuple(preload)
-        self._nice = nice
+        self._preload = tuple(settings.preload)
+        self._settings = settings
         self._on_forked = on_forked
         self._on_refused = on_refused
         self._on_exited = on_exited
@@ -91,7 +91,7 @@ class Nursery:
         self._loop.add_reader(ours, self._on_readable)
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
-        send_message(ours, ("nice", self._nice))
+        send_message(ours, ("nice", self._settings.nice))
         if self._preload:
             send_message(ours, ("preload", self._preload))
         return ours

@@ -6,6 +6,7 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable
 
+from .._core.settings import Settings
 from . import wire
 from .child import Child
 from .nursery import Nursery
@@ -25,8 +26,7 @@ class Staff:
         self,
         loop: asyncio.AbstractEventLoop,
         *,
-        preload: Iterable[str],
-        nice: int = 0,
+        settings: Settings,
         on_readable: Callable[[Child], None],
         on_started: Callable[[Child], None],
         on_death: Callable[[Child, int | None, OSError | None], None],
@@ -37,8 +37,7 @@ class Staff:
         self._on_death = on_death
         self._nursery = Nursery(
             loop,
-            preload=preload,
-            nice=nice,
+            settings=settings,
             on_forked=self._forked,
             on_refused=self._refused,
             on_exited=self._exited,

@@ -1,7 +1,7 @@
 """The process lane: CPU-heavy calls in worker processes of our own.
 
-Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the staff
-(``_engine.staff``) holds the workers. A call is pickled when it is submitted, so what cannot travel is the caller's
+Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the workforce sees to it
+that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's
 error, at once. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
 A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
 
@@ -20,12 +20,12 @@ from typing import Any, TypeAlias
 
 from .._core.crew import STUCK_SECONDS, Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, Function, FunctionBook
+from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
 from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.definitions import Definitions
-from .._engine.staff import Staff
-from ..errors import RuntimeClosed, WorkerStartError
+from ..errors import RuntimeClosed
 from .answers import deliver
 from .counters import Counters
 from .executor import LaneExecutor
@@ -33,12 +33,10 @@ from .job import Job, ProcessJob
 from .obituary import crash_report, start_error
 from .sending import send_calls
 from .unsendable import unsendable_call
+from .workforce import Workforce
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
-
-_EARLY_DEATHS = 5
-_HIRE_AGAIN_SECONDS = 0.5
 
 
 class ProcessLane:
@@ -48,36 +46,29 @@ class ProcessLane:
         self,
         loop: asyncio.AbstractEventLoop,
         book: FunctionBook,
-        *,
-        limit: int,
-        interrupt_grace: float,
-        preload: tuple[str, ...],
-        nice: int,
+        settings: Settings,
     ) -> None:
         self._loop = loop
-        self._limit = limit
-        self._grace = interrupt_grace
+        self._grace = settings.interrupt_grace
         self._counters = Counters()
-        self._crew: Crew[_Call] = Crew(limit)
-        self._seats: dict[Child, _Seat] = {}
-        self._definitions = Definitions(self._forget)
-        self._staff = Staff(
+        self._crew: Crew[_Call] = Crew(settings.processes)
+        self._workforce = Workforce(
             loop,
-            preload=preload,
-            nice=nice,
+            settings,
+            self._crew,
             on_readable=self._on_readable,
-            on_started=self._on_started,
             on_death=self._on_death,
+            on_none_to_be_had=self._refuse_waiting,
+            pump_soon=self._pump_soon,
         )
+        self._seats = self._workforce.seats
+        self._path_news = self._workforce.path_news
+        self._definitions = Definitions(self._forget)
         self._numbers = itertools.count(1)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
-        self._early_deaths = 0
-        self._cloudpickle_is_preloaded = False
-        self._hire_not_before = 0.0
         self._is_closed = False
         self._emptied: asyncio.Future[None] | None = None
-        self._started: asyncio.Future[None] | None = None
         self.executor: Executor = LaneExecutor("processes", loop, book, self.submit)
 
     def submit(
@@ -108,13 +99,16 @@ class ProcessLane:
         job.seat = None
         seat = self._crew.start_now(job, monotonic())
         if seat is not None:
-            send_calls(seat, [job], self._staff.path_news)
+            send_calls(seat, [job], self._path_news)
             return job
         self._crew.add(job)
+        self._pump_soon()
+        return job
+
+    def _pump_soon(self) -> None:
         if not self._pump_is_due:
             self._pump_is_due = True
             self._loop.call_soon(self._pump_due)
-        return job
 
     def _pump_due(self) -> None:
         self._pump_is_due = False
@@ -123,11 +117,9 @@ class ProcessLane:
     def _pump(self) -> None:
         """Hire who is wanted and send out what can be sent."""
         crew = self._crew
-        for _ in range(crew.workers_wanted()):
-            if not self._hire():
-                break
+        self._workforce.hire_wanted()
         for seat, batch in crew.give_out(monotonic()):
-            send_calls(seat, batch, self._staff.path_news)
+            send_calls(seat, batch, self._path_news)
         if self._stuck_check is None and crew.seats_with_calls_ahead():
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
@@ -159,69 +151,30 @@ class ProcessLane:
             job = crew.answered(seat, frame.number, now)
             if job is not None:
                 deliver(job, frame, self._counters)
-        child.has_answered = True
-        self._early_deaths = 0
+        self._workforce.has_answered(child)
         if crew.waiting:
             self._pump()
         else:
             self._tell_if_empty()
 
-    # Workers
+    # Deaths
 
-    def _hire(self) -> bool:
-        """Start one more worker; False where none can be had now."""
-        now = monotonic()
-        if now < self._hire_not_before:
-            return False
-        if parcel.by_value_is_used():
-            self._preload_cloudpickle()
-        try:
-            child = self._staff.hire()
-        except OSError as exc:
-            self._cannot_hire(exc)
-            return False
-        seat: _Seat = Seat(child)
-        self._seats[child] = seat
-        self._crew.seats.append(seat)
-        return True
-
-    def _preload_cloudpickle(self) -> None:
-        """Once in the zygote, or each worker would load it anew, in 30 ms and 4 MB of its own."""
-        if not self._cloudpickle_is_preloaded:
-            self._cloudpickle_is_preloaded = True
-            self._staff.preload(["cloudpickle"])
-
-    def _cannot_hire(self, error: OSError) -> None:
-        """Go on with the workers there are; where there are none, the calls that wait get the error."""
-        if self._crew.seats:
-            self._hire_not_before = monotonic() + _HIRE_AGAIN_SECONDS
-            self._loop.call_later(_HIRE_AGAIN_SECONDS * 1.1, self._pump_due)
-            return
+    def _refuse_waiting(self, error: OSError) -> None:
+        """There is no worker, and none is to be had: the calls that wait get the error."""
         for job in self._crew.drop_waiting():
             self._counters.failed += 1
             job.set_exception(start_error(job.function.name, error))
         self._tell_if_empty()
 
-    def _on_started(self, child: Child) -> None:
-        if child.box.unwanted:
-            child.interrupt(child.box.unwanted)
-        self._tell_if_started()
-
-    def _tell_if_started(self) -> None:
-        if self._started is not None and not self._started.done() and all(child.pid for child in self._seats):
-            self._started.set_result(None)
-
-    def _on_death(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
+    def _on_death(self, child: Child, exitcode: int | None) -> None:
         seat = self._seats[child]
         seat.is_leaving = True
         while child.read() > 0:  # the answers that it wrote before it died
             self._take_answers(child)
-        del self._seats[child]
         if not seat.serves_coroutines:
             self._crew.lost(
                 seat, child.box.started
             )  # each earlier one has been answered, no later one has begun
-        self._early_deaths += not child.has_answered and exitcode != 0
         for job in self._crew.remove(seat):
             job.let_go()
             if job.done():
@@ -232,14 +185,8 @@ class ProcessLane:
             seconds = monotonic() - seat.progress
             job.set_exception(crash_report(job.function.name, child, exitcode, seconds, len(seat.under_way)))
         seat.under_way.clear()
-        if error is not None or self._early_deaths >= _EARLY_DEATHS:
-            self._early_deaths = 0
-            self._cannot_hire(
-                error or ChildProcessError("workers die, again and again, before they answer one call")
-            )
-        self._tell_if_started()
         if self._crew.waiting:
-            self._pump()
+            self._pump_soon()
         self._tell_if_empty()
 
     def _check_stuck(self) -> None:
@@ -272,9 +219,8 @@ class ProcessLane:
             child.send(wire.pack(wire.CANCEL, job.number, 0))
         else:
             self._take_back(seat)
-            if self._crew.waiting and not self._pump_is_due:
-                self._pump_is_due = True
-                self._loop.call_soon(self._pump_due)
+            if self._crew.waiting:
+                self._pump_soon()
             if job.number not in seat.under_way:
                 self._counters.cancelled += 1
                 return
@@ -304,25 +250,13 @@ class ProcessLane:
 
     async def warm_up(self) -> None:
         """Until ``limit`` workers are there. Raises WorkerStartError where they cannot be started."""
-        self._preload_cloudpickle()
-        while len(self._seats) < self._limit:
-            if not self._hire():
-                raise WorkerStartError(
-                    f"only {len(self._seats)} of {self._limit} worker processes can be started now"
-                )
-        if not all(child.pid for child in self._seats):
-            self._started = self._loop.create_future()
-            await self._started
-            if len(self._seats) < self._limit:
-                raise WorkerStartError(
-                    f"only {len(self._seats)} of {self._limit} worker processes could be started"
-                )
+        await self._workforce.warm_up()
 
     def stats(self) -> LaneStats:
         """A snapshot."""
         return self._counters.snapshot(
             "processes",
-            limit=self._limit,
+            limit=self._crew.size,
             workers=len(self._seats),
             running=self._crew.under_way,
             waiting=self._crew.waiting,
@@ -362,7 +296,7 @@ class ProcessLane:
             for child, seat in self._seats.items():
                 if seat.under_way:
                     child.kill()  # it was interrupted, and had its time
-            await self._staff.close()
+            await self._workforce.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""

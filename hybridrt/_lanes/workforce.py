@@ -1,0 +1,151 @@
+"""The process lane's workers: hired while calls wait for them, given up on where none can be had.
+
+Calls are no business of this room: it knows the crew's seats, and that somebody waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, TypeAlias
+
+from .._core.crew import Crew, Seat
+from .._core.settings import Settings
+from .._engine import parcel
+from .._engine.child import Child
+from .._engine.staff import Staff
+from ..errors import WorkerStartError
+from .job import ProcessJob
+
+_Seat: TypeAlias = Seat[ProcessJob[Any]]
+
+_EARLY_DEATHS = 5
+_HIRE_AGAIN_SECONDS = 0.5
+
+
+class Workforce:
+    """The workers of one lane and their seats in its crew; belongs to the loop's thread.
+
+    ``on_readable(child)``: answers can be read. ``on_death(child, exitcode)``: the worker has gone, its seat is still
+    there; ``exitcode`` is None where nobody knows it. ``on_none_to_be_had(error)``: there is no worker, and none can
+    be started. ``pump_soon()``: look again in a moment at who waits.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        crew: Crew[ProcessJob[Any]],
+        *,
+        on_readable: Callable[[Child], None],
+        on_death: Callable[[Child, int | None], None],
+        on_none_to_be_had: Callable[[OSError], None],
+        pump_soon: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._crew = crew
+        self._on_death = on_death
+        self._on_none_to_be_had = on_none_to_be_had
+        self._pump_soon = pump_soon
+        self._staff = Staff(
+            loop,
+            settings=settings,
+            on_readable=on_readable,
+            on_started=self._started_one,
+            on_death=self._lost_one,
+        )
+        self.seats: dict[Child, _Seat] = {}
+        self.path_news = self._staff.path_news
+        self._early_deaths = 0
+        self._cloudpickle_is_preloaded = False
+        self._hire_not_before = 0.0
+        self._started: asyncio.Future[None] | None = None
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """Process id of the zygote, or None where there is none now."""
+        return self._staff.zygote_pid
+
+    def hire_wanted(self) -> None:
+        """Start as many workers as would have something to do now."""
+        for _ in range(self._crew.workers_wanted()):
+            if not self._hire():
+                break
+
+    def _hire(self) -> bool:
+        """Start one more worker; False where none can be had now."""
+        now = monotonic()
+        if now < self._hire_not_before:
+            return False
+        if parcel.by_value_is_used():
+            self._preload_cloudpickle()
+        try:
+            child = self._staff.hire()
+        except OSError as exc:
+            self._cannot_hire(exc)
+            return False
+        seat: _Seat = Seat(child)
+        self.seats[child] = seat
+        self._crew.seats.append(seat)
+        return True
+
+    def _preload_cloudpickle(self) -> None:
+        """Once in the zygote, or each worker would load it anew, in 30 ms and 4 MB of its own."""
+        if not self._cloudpickle_is_preloaded:
+            self._cloudpickle_is_preloaded = True
+            self._staff.preload(["cloudpickle"])
+
+    def _cannot_hire(self, error: OSError) -> None:
+        """Go on with the workers there are."""
+        if self._crew.seats:
+            self._hire_not_before = monotonic() + _HIRE_AGAIN_SECONDS
+            self._loop.call_later(_HIRE_AGAIN_SECONDS * 1.1, self._pump_soon)
+        else:
+            self._on_none_to_be_had(error)
+
+    def has_answered(self, child: Child) -> None:
+        """This worker is well: it has answered a call."""
+        child.has_answered = True
+        self._early_deaths = 0
+
+    def _started_one(self, child: Child) -> None:
+        if child.box.unwanted:
+            child.interrupt(child.box.unwanted)
+        self._tell_if_started()
+
+    def _tell_if_started(self) -> None:
+        if self._started is not None and not self._started.done() and all(child.pid for child in self.seats):
+            self._started.set_result(None)
+
+    def _lost_one(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
+        self._on_death(child, exitcode)
+        del self.seats[child]
+        self._early_deaths += not child.has_answered and exitcode != 0
+        if error is not None or self._early_deaths >= _EARLY_DEATHS:
+            self._early_deaths = 0
+            self._cannot_hire(
+                error or ChildProcessError("workers die, again and again, before they answer one call")
+            )
+        self._tell_if_started()
+
+    async def warm_up(self) -> None:
+        """Until the crew is complete. Raises WorkerStartError where workers cannot be started."""
+        self._preload_cloudpickle()
+        wanted = self._crew.size
+        while len(self.seats) < wanted:
+            if not self._hire():
+                raise WorkerStartError(
+                    f"only {len(self.seats)} of {wanted} worker processes can be started now"
+                )
+        if not all(child.pid for child in self.seats):
+            self._started = self._loop.create_future()
+            await self._started
+            if len(self.seats) < wanted:
+                raise WorkerStartError(
+                    f"only {len(self.seats)} of {wanted} worker processes could be started"
+                )
+
+    async def close(self) -> None:
+        """Dismiss everybody. Nothing is left behind."""
+        await self._staff.close()
