@@ -16,6 +16,7 @@ _HOME_OF = {
     "Job": "hybridrt._lanes.job",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.placement",
+    "Health": "hybridrt._core.health",
     "LaneStats": "hybridrt._core.stats",
     "LoopLag": "hybridrt._core.stats",
     "Stats": "hybridrt._core.stats",
@@ -41,6 +42,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Job",
     "Settings",
     "Explanation",
+    "Health",
     "LaneStats",
     "LoopLag",
     "Stats",
@@ -62,6 +64,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
 ]
 
 if TYPE_CHECKING:
+    from ._core.health import Health
     from ._core.placement import Explanation, cpu_bound, io_bound
     from ._core.settings import Settings
     from ._core.stats import LaneStats, LoopLag, Stats, WorkerStats

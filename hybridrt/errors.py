@@ -86,6 +86,7 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
     ``signal``       the signal's name (``"SIGSEGV"``), or None
     ``seconds``      for how long the call had been running
     ``stack``        the Python stack at the moment of the crash, where faulthandler could write it, else ""
+    ``attempts``     how often the call was run, each time with the death of its worker (``options(retries=...)``)
     """
 
     def __init__(
@@ -97,6 +98,7 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
         exitcode: int | None = None,
         seconds: float = 0.0,
         stack: str = "",
+        attempts: int = 1,
     ) -> None:
         super().__init__(message)
         self.pid = pid
@@ -104,6 +106,7 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
         self.exitcode = exitcode
         self.seconds = seconds
         self.stack = stack
+        self.attempts = attempts
 
     @property
     def signal(self) -> str | None:

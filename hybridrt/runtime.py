@@ -131,13 +131,17 @@ class Runtime(Verbs):
             )
         return self._threads().submit(function, fn, args, kwargs)
 
-    def options(self, *, lane: LaneName | None = None, timeout: float | None = None) -> BoundOptions:
+    def options(
+        self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0
+    ) -> BoundOptions:
         """The same verbs with options; make it once, use it often.
 
         ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
         ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
+        ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
+                       be run twice. What the function raises is its answer, and never retried
         """
-        return BoundOptions(self, lane=lane, timeout=timeout)
+        return BoundOptions(self, lane=lane, timeout=timeout, retries=retries)
 
     @overload
     def open(self, file: Any, mode: TextMode = "r", *args: Any, **kwargs: Any) -> TextFile: ...
@@ -177,6 +181,7 @@ class Runtime(Verbs):
             processes=self._processes().stats(),
             workers=self._processes().workers(),
             loop_lag=lag.snapshot(),
+            health=self._processes().health(),
         )
 
     def explain(self, fn: Callable[..., Any]) -> Explanation:

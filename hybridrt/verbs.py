@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
-from ._lanes.job import Job
+from ._lanes.job import Job, ProcessJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -81,16 +81,19 @@ class Verbs(ABC):
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
 
-    __slots__ = ("_lane", "_plain", "_timeout")
+    __slots__ = ("_lane", "_plain", "_retries", "_timeout")
 
-    def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None) -> None:
+    def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None, retries: int) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
         if timeout is not None and not timeout >= 0:  # not "timeout < 0": that would let NaN pass
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
+        if type(retries) is not int or retries < 0:
+            raise ValueError(f"options(retries={retries!r}) must be a whole number, 0 or more")
         self._plain = plain
         self._lane = lane
         self._timeout = timeout
+        self._retries = retries
 
     def _start(
         self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -100,6 +103,8 @@ class BoundOptions(Verbs):
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
         job = self._plain._start(lane or self._lane, fn, args, kwargs)
+        if self._retries and isinstance(job, ProcessJob):
+            job.retries = self._retries  # in time: no death is heard of before the loop turns
         if self._timeout is not None:
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)
             job.add_done_callback(lambda _: handle.cancel())

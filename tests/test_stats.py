@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hybridrt._core.health import Health
 from hybridrt._core.stats import Histogram, LaneStats, LoopLag, Stats, WorkerStats
 
 MICROSECOND = 1e-6
@@ -69,6 +70,7 @@ def test_one_outlier_moves_the_worst_and_not_the_median() -> None:
 
 def test_snapshots_are_plain_values() -> None:
     lane = LaneStats("threads", 1, 0, 0, 0, 0, 0, 0, 0, 0.0, 0.0, 0.0)
-    stats = Stats(lane, lane, (WorkerStats(7, 1),), LoopLag(0, 0.0, 0.0, 0.0))
-    assert stats == Stats(lane, lane, (WorkerStats(7, 1),), LoopLag(0, 0.0, 0.0, 0.0))
+    health = Health(True, 0, 0.0, "")
+    stats = Stats(lane, lane, (WorkerStats(7, 1),), LoopLag(0, 0.0, 0.0, 0.0), health)
+    assert stats == Stats(lane, lane, (WorkerStats(7, 1),), LoopLag(0, 0.0, 0.0, 0.0), health)
     assert hash(stats) == hash(stats)

@@ -229,7 +229,8 @@ def test_a_function_that_is_forgotten_is_let_go(worker: Worker) -> None:
         return fn
 
     was_let_go = "getattr(__import__('sys'), 'was_let_go', False)"
-    worker.send(define(7, make()))
+    worker.send(define(7, make()), named(1, 7))
+    assert worker.answer().result() is None
     assert worker.call(1, eval, was_let_go).result() is False
     worker.send(wire.pack(wire.FORGET, 0, 7), wire.pack(wire.FORGET, 0, 99))
     assert worker.call(2, eval, f"__import__('gc').collect() and 0 or {was_let_go}").result() is True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import ctypes
 import os
 import signal
@@ -37,6 +38,32 @@ def die(how: str) -> None:
     else:
         os.kill(os.getpid(), getattr(signal, how))
         signal.pause()
+
+
+async def co_pid_and_double(x: int) -> tuple[int, int]:
+    return os.getpid(), x * 2
+
+
+def die_before(runs: int, ledger: str) -> int:
+    """Die as often as that; then return how often it was."""
+    append(ledger, "run")
+    count = len(Path(ledger).read_text().splitlines()) - 1
+    if count < runs:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return count
+
+
+async def co_die_before(runs: int, ledger: str) -> int:
+    return die_before(runs, ledger)
+
+
+def touch_at_exit(path: str) -> None:
+    atexit.register(touch, path)
+
+
+def stay_at_exit() -> int:
+    atexit.register(threading.Event().wait)
+    return os.getpid()
 
 
 def wait_for_file(path: str, and_create: str | None = None) -> str:

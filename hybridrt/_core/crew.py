@@ -47,7 +47,7 @@ C = TypeVar("C", bound=Call)
 class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
-    __slots__ = ("is_leaving", "load", "progress", "serves_coroutines", "under_way", "worker")
+    __slots__ = ("is_leaving", "load", "places", "progress", "serves_coroutines", "under_way", "worker")
 
     def __init__(self, worker: Any) -> None:
         self.worker = worker
@@ -56,6 +56,7 @@ class Seat(Generic[C]):
         self.progress = 0.0  # when it last got or answered something, on the caller's clock
         self.serves_coroutines = False
         self.is_leaving = False  # gets nothing more
+        self.places = -1  # calls that it may still be given; negative: as many as come
 
 
 class Crew(Generic[C]):
@@ -119,20 +120,22 @@ class Crew(Generic[C]):
         idle.load = call.cost = call.expected() + _OVERHEAD
         idle.under_way[call.number] = call
         call.seat = idle
+        if idle.places >= 0:
+            _take_places(idle, 1)
         return idle
 
     def workers_wanted(self) -> int:
         """How many more workers would have something to do now."""
         idle = busy = hosts = 0
         for seat in self.seats:
-            if seat.is_leaving:
+            if seat.under_way and not seat.serves_coroutines:
+                busy += 1  # one that is leaving too: its last call still runs
+            elif seat.is_leaving:
                 continue
-            if not seat.under_way:
-                idle += 1
-            elif seat.serves_coroutines:
+            elif seat.under_way:
                 hosts += 1
             else:
-                busy += 1
+                idle += 1
         wanted = min(len(self._calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
         return max(0, min(wanted, self.waiting) - idle)  # the queues may hold cancelled calls as well
 
@@ -148,9 +151,8 @@ class Crew(Generic[C]):
         if not seats:
             return orders
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
-        may_start = self.size - sum(
-            map(_is_busy, seats)
-        )  # coroutines may have left more idle workers than that
+        # Coroutines may have left more idle workers than that; and what is leaving may still run its last call.
+        may_start = self.size - sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats)
         share = -(-len(calls) // min(len(seats), self.size))  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:
@@ -170,6 +172,8 @@ class Crew(Generic[C]):
         batch: list[C] = []
         under_way = seat.under_way
         load = seat.load
+        if 0 <= seat.places < share:
+            share = seat.places
         while calls and len(batch) < share:
             call = calls[0]
             if call.done():
@@ -189,6 +193,8 @@ class Crew(Generic[C]):
             under_way[call.number] = call
             batch.append(call)
         seat.load = load
+        if seat.places >= 0:
+            _take_places(seat, len(batch))
         return batch
 
     def _give_out_coroutines(self, orders: list[tuple[Seat[C], list[C]]], now: float) -> None:
@@ -215,6 +221,8 @@ class Crew(Generic[C]):
             call.cost = 0.0
             call.seat = seat
             seat.under_way[call.number] = call
+            if seat.places >= 0:
+                _take_places(seat, 1)
             orders.append((seat, [call]))
 
     def answered(self, seat: Seat[C], number: int, now: float) -> C | None:
@@ -237,10 +245,24 @@ class Crew(Generic[C]):
 
     def _give_back(self, seat: Seat[C], number: int) -> None:
         call = seat.under_way.pop(number)
-        call.seat = None
         seat.load -= call.cost
-        if not call.done():
-            self._calls.appendleft(call)
+        if call.done():
+            call.seat = None
+        else:
+            self.add_again(call)
+
+    def add_again(self, call: C) -> None:
+        """This call waits once more, in front: its turn had come."""
+        call.seat = None
+        (self._coroutines if call.is_coroutine else self._calls).appendleft(call)
+
+    def hold(self, seat: Seat[C]) -> None:
+        """Write nothing ahead to this seat until all that it holds is answered: what it runs may have to be killed."""
+        seat.load = float("inf")
+
+    def retire(self, seat: Seat[C]) -> None:
+        """Give nothing more to this worker; what it has not started can be taken back."""
+        seat.is_leaving = True
 
     def stuck(self, now: float) -> list[Seat[C]]:
         """Seats with calls behind one that takes longer than expected, where another worker could have them."""
@@ -256,6 +278,12 @@ class Crew(Generic[C]):
         """This worker has gone; the calls that went with it, in order."""
         self.seats.remove(seat)
         return list(seat.under_way.values())
+
+
+def _take_places(seat: Seat[Any], count: int) -> None:
+    seat.places -= count
+    if not seat.places:
+        seat.is_leaving = True
 
 
 def _is_busy(seat: Seat[C]) -> bool:

@@ -24,6 +24,14 @@ class Settings:
         0, "Most worker processes at once; 0 means one for each CPU that is really ours."
     )
     thread_idle: float = _setting(10.0, "Seconds without work after which a thread leaves.")
+    process_idle: float = _setting(60.0, "Seconds without work after which a worker process leaves.")
+    max_tasks_per_worker: int = _setting(
+        0, "Calls after which a worker process is replaced by a fresh one; 0 means never."
+    )
+    max_worker_memory: int = _setting(
+        0,
+        "Bytes of its own above which a worker process is replaced by a fresh one, between two calls; 0 means never.",
+    )
     shutdown_grace: float = _setting(
         10.0, "Seconds that leaving the runtime waits for accepted work before it stops it."
     )
@@ -45,7 +53,9 @@ class Settings:
         """Refuse nonsense where the user can see it, and fill in what depends on the machine."""
         _require_count("threads", self.threads, least=1)
         _require_count("processes", self.processes, least=0)
-        for name in ("thread_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):
+        _require_count("max_tasks_per_worker", self.max_tasks_per_worker, least=0)
+        _require_count("max_worker_memory", self.max_worker_memory, least=0)
+        for name in ("thread_idle", "process_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):
             _require_seconds(name, getattr(self, name))
         _require_count("nice", self.nice, least=0)
         if self.nice > 19:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .health import Health
+
 
 @dataclass(frozen=True, slots=True)
 class LaneStats:
@@ -56,6 +58,8 @@ class Stats:
     processes: LaneStats
     workers: tuple[WorkerStats, ...]
     loop_lag: LoopLag
+    health: Health
+    """Whether workers start and stay alive."""
 
 
 class Histogram:

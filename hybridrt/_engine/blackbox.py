@@ -1,8 +1,8 @@
 """A page of memory that a worker and its parent share and that survives the worker.
 
 The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
-call as well). The worker writes there which call it started last, so that its death is charged to that call alone;
-and faulthandler writes the Python stack there when the worker crashes.
+call as well). The worker writes there which call it started last, so that its death is charged to that call alone,
+and how much memory it has; and faulthandler writes the Python stack there when the worker crashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 
 _PAGE = 4096
 _NUMBER = struct.Struct("<Q")
-_UNWANTED, _STARTED = 0, 8
+_UNWANTED, _STARTED, _MEMORY = 0, 8, 16
 _MOST_STACK = 64 * 1024
 
 
@@ -52,6 +52,16 @@ class BlackBox:
     @started.setter
     def started(self, number: int) -> None:
         _NUMBER.pack_into(self._page, _STARTED, number)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that the worker had of its own when it last answered; 0 where it does not look."""
+        number: int = _NUMBER.unpack_from(self._page, _MEMORY)[0]
+        return number
+
+    @memory.setter
+    def memory(self, size: int) -> None:
+        _NUMBER.pack_into(self._page, _MEMORY, size)
 
     def record_crashes(self) -> None:
         """In the worker: from now on a crash leaves the Python stack in the box."""

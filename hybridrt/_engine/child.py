@@ -31,7 +31,7 @@ class Child:
         self.known: dict[int, int] = {}  # functions that the worker has: number -> version
         self.to_forget: list[int] = []  # functions that it need not keep
         self.path: list[str] = []  # its sys.path
-        self.has_answered = False
+        self.fate = ""  # why we killed it, where we did
         self.ponged = 0  # the last PING that it answered; minus a number: of the one that it has not
         self._loop = loop
         self._pidfd = -1
@@ -140,8 +140,9 @@ class Child:
         self.box.unwanted = number
         self._signal(INTERRUPT)
 
-    def kill(self) -> None:
-        """SIGKILL, to the worker and to what its calls have started in its process group."""
+    def kill(self, reason: str = "") -> None:
+        """SIGKILL, to the worker and to what its calls have started in its process group; ``reason`` is for reports."""
+        self.fate = self.fate or reason
         if self.pid:
             if self._signal(signal.SIGKILL):
                 try:
@@ -150,6 +151,14 @@ class Child:
                     pass
         else:
             self._hang_up()  # not forked yet: it will find its channel closed
+
+    def is_stopped(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP, a debugger), as far as the system says."""
+        try:
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                return file.read().rpartition(b")")[2].split()[0] in b"Tt"
+        except (OSError, IndexError):
+            return False
 
     def _hang_up(self) -> None:
         try:

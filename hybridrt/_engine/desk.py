@@ -43,11 +43,8 @@ class Desk:
     def note(self, frame: wire.Frame) -> bool:
         """Take in a frame that is not a call; False for QUIT."""
         if frame.kind == wire.DEFINE:
-            # A function that cannot be loaded here is each caller's error, so it is kept as the answer to give.
-            try:
-                self._functions[frame.extra] = parcel.loads(frame.payload)
-            except BaseException as exc:
-                self._functions[frame.extra] = _Unloadable(exc)
+            # Opened by the call that needs it: importing its module may take long, be cancelled, or crash.
+            self._functions[frame.extra] = _Unopened(bytes(frame.payload))
         elif frame.kind == wire.FORGET:
             self._functions.pop(frame.extra, None)
         elif frame.kind == wire.PATH:
@@ -60,8 +57,8 @@ class Desk:
             fn, args, kwargs = parcel.loads(frame.payload)
             return fn, args, kwargs
         fn = self._functions[frame.extra]
-        if type(fn) is _Unloadable:
-            raise fn.reason.with_traceback(fn.traceback)  # else each time would make it longer
+        if type(fn) is _Unopened:
+            fn = self._functions[frame.extra] = parcel.loads(fn.data)
         args, kwargs = parcel.loads(frame.payload)
         return fn, args, kwargs
 
@@ -100,9 +97,10 @@ class Desk:
         return wire.FAILED, anatomy.pack(exc, dumps=parcel.dumps, loads=parcel.loads, skip_file=_ENGINE)
 
 
-class _Unloadable:
-    __slots__ = ("reason", "traceback")
+class _Unopened:
+    """A function that nobody has called yet. It stays one where it cannot be unpickled: that is each caller's error."""
 
-    def __init__(self, reason: BaseException) -> None:
-        self.reason = reason
-        self.traceback = reason.__traceback__
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data

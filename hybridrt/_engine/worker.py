@@ -114,6 +114,7 @@ class Worker:
             raise Interrupted("this call was cancelled")
 
     def _serve_coroutines(self, frame: wire.Frame) -> bool:
+        self._box.started = frame.number
         if self._coroutines is None:
             from .coroutines import CoroutineLoop
 

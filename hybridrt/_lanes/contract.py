@@ -7,6 +7,7 @@ from concurrent.futures import Executor
 from typing import Any, Protocol
 
 from .._core.function import Function
+from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .job import Job
 
@@ -35,6 +36,10 @@ class Lane(Protocol):
 
     def workers(self) -> tuple[WorkerStats, ...]:
         """A snapshot of each worker process (none where the workers are not processes of ours)."""
+        ...
+
+    def health(self) -> Health:
+        """How often calls were lost of late."""
         ...
 
     def close_submit(self) -> None:

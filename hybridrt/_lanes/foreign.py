@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from .._core.function import COROUTINE, GENERATOR, Function
+from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
@@ -87,6 +88,10 @@ class ForeignLane:
     def workers(self) -> tuple[WorkerStats, ...]:
         """None of ours."""
         return ()
+
+    def health(self) -> Health:
+        """Always well: what becomes of its workers, only the executor knows."""
+        return self._counters.health(0.0)
 
     def close_submit(self) -> None:
         """Refuse every call from now on."""

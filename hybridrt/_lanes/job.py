@@ -37,7 +37,17 @@ class Job(asyncio.Future[T]):
 class ProcessJob(Job[T]):
     """A job of the process lane, with what the crew and the engine keep of a call."""
 
-    __slots__ = ("cost", "definition", "fn", "is_coroutine", "number", "payload", "seat")
+    __slots__ = (
+        "cost",
+        "crashes",
+        "definition",
+        "fn",
+        "is_coroutine",
+        "number",
+        "payload",
+        "retries",
+        "seat",
+    )
 
     number: int
     cost: float
@@ -47,6 +57,10 @@ class ProcessJob(Job[T]):
     payload: bytes
     seat: Seat[ProcessJob[Any]] | None
     """The worker that has it, or None while it waits."""
+    retries: int
+    """How often it may be run again where its worker dies."""
+    crashes: int
+    """How many workers have died under it."""
 
     def expected(self) -> float:
         """Seconds that the call will hardly exceed; infinite where unknown or where its arguments are large."""

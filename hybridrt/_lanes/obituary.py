@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import signal
+from typing import Any
 
 from .._engine.child import Child
 from ..errors import WorkerCrashed, WorkerStartError
+from .job import ProcessJob
 
 _LIKELY = {
     "SIGKILL": "something sent it SIGKILL: the kernel does when memory runs out, as do container limits and operators",
@@ -18,22 +20,37 @@ _LIKELY = {
 
 
 def crash_report(
-    function: str, child: Child, exitcode: int | None, seconds: float, calls: int
+    job: ProcessJob[Any], child: Child, exitcode: int | None, seconds: float, calls: int
 ) -> WorkerCrashed:
-    """The error for one call that was lost with ``child``; ``calls`` is how many coroutines shared the worker."""
-    how, why = _cause(exitcode)
+    """The error for a call that was lost with ``child``; ``calls`` is how many coroutines shared the worker."""
+    function = job.function.name
+    how, why = _cause(child, exitcode)
     shared = f", with {calls - 1} other coroutine calls on the same worker" if calls > 1 else ""
     message = (
         f"{function} was lost: its worker process {child.pid} {how} after {seconds:.3g} s of it{shared}. {why}. "
-        "Other calls are not affected, and the worker is replaced; this call was not run again, since it may have "
-        "had effects"
+        f"Other calls are not affected, and the worker is replaced; {_again(job)}"
     )
     stack = child.box.stack()
     if stack:
         message += f"\nThe Python stack at the crash:\n{stack}"
     return WorkerCrashed(
-        message, pid=child.pid, function=function, exitcode=exitcode, seconds=seconds, stack=stack
+        message,
+        pid=child.pid,
+        function=function,
+        exitcode=exitcode,
+        seconds=seconds,
+        stack=stack,
+        attempts=job.crashes,
     )
+
+
+def _again(job: ProcessJob[Any]) -> str:
+    if job.crashes > 1:
+        return (
+            f"this call has now been run {job.crashes} times, and each time its worker died, so it is not run again: "
+            "look at what it does before you raise options(retries=...)"
+        )
+    return "this call was not run again, since it may have had effects (options(retries=...) allows it)"
 
 
 def start_error(function: str, error: OSError) -> WorkerStartError:
@@ -44,7 +61,9 @@ def start_error(function: str, error: OSError) -> WorkerStartError:
     )
 
 
-def _cause(exitcode: int | None) -> tuple[str, str]:
+def _cause(child: Child, exitcode: int | None) -> tuple[str, str]:
+    if child.fate:
+        return "was killed by hybridrt", f"The reason: {child.fate}"
     if exitcode is None:
         return "died", "How is not known, because the process that starts and reaps workers died as well"
     if exitcode >= 0:

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 
 from .._core.crew import STUCK_SECONDS, Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, Function, FunctionBook
+from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
 from .._engine import parcel, wire
@@ -37,6 +38,11 @@ from .workforce import Workforce
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
+
+_BURIAL_SECONDS = 0.05
+"""By then the zygote has told of a worker that is dead."""
+
+_DID_NOT_STOP = "a call on it was cancelled and did not stop"
 
 
 class ProcessLane:
@@ -60,6 +66,8 @@ class ProcessLane:
             on_death=self._on_death,
             on_none_to_be_had=self._refuse_waiting,
             pump_soon=self._pump_soon,
+            take_back=self._take_back,
+            on_watch=self._counters.mark,
         )
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
@@ -97,6 +105,7 @@ class ProcessLane:
         job.fn = fn  # kept until the answer: its number must not be forgotten before
         job.is_coroutine = function.kind == COROUTINE
         job.seat = None
+        job.retries = job.crashes = 0
         seat = self._crew.start_now(job, monotonic())
         if seat is not None:
             send_calls(seat, [job], self._path_news)
@@ -136,9 +145,9 @@ class ProcessLane:
         elif count == 0:
             # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
             child.deafen()
-            self._seats[child].is_leaving = True
+            self._crew.retire(self._seats[child])
             if not self._is_closed:
-                child.kill()
+                self._loop.call_later(_BURIAL_SECONDS, child.kill, "it had closed its channel")
 
     def _take_answers(self, child: Child) -> None:
         seat = self._seats[child]
@@ -151,7 +160,8 @@ class ProcessLane:
             job = crew.answered(seat, frame.number, now)
             if job is not None:
                 deliver(job, frame, self._counters)
-        self._workforce.has_answered(child)
+        self._workforce.has_answered(child, seat)
+        self._counters.crashes.can_start()
         if crew.waiting:
             self._pump()
         else:
@@ -161,6 +171,7 @@ class ProcessLane:
 
     def _refuse_waiting(self, error: OSError) -> None:
         """There is no worker, and none is to be had: the calls that wait get the error."""
+        self._counters.crashes.cannot_start(error)
         for job in self._crew.drop_waiting():
             self._counters.failed += 1
             job.set_exception(start_error(job.function.name, error))
@@ -168,26 +179,34 @@ class ProcessLane:
 
     def _on_death(self, child: Child, exitcode: int | None) -> None:
         seat = self._seats[child]
-        seat.is_leaving = True
+        self._crew.retire(seat)
         while child.read() > 0:  # the answers that it wrote before it died
             self._take_answers(child)
         if not seat.serves_coroutines:
-            self._crew.lost(
-                seat, child.box.started
-            )  # each earlier one has been answered, no later one has begun
-        for job in self._crew.remove(seat):
-            job.let_go()
-            if job.done():
-                self._counters.cancelled += 1
-                continue
-            self._counters.failed += 1
-            self._counters.crashed += 1
-            seconds = monotonic() - seat.progress
-            job.set_exception(crash_report(job.function.name, child, exitcode, seconds, len(seat.under_way)))
-        seat.under_way.clear()
+            # Each earlier call has been answered, no later one has begun.
+            self._crew.lost(seat, child.box.started)
+        lost = self._crew.remove(seat)
+        seat.under_way = {}
+        for job in reversed(lost):
+            self._lost(job, child, exitcode, monotonic() - seat.progress, len(lost))
         if self._crew.waiting:
             self._pump_soon()
         self._tell_if_empty()
+
+    def _lost(self, job: _Call, child: Child, exitcode: int | None, seconds: float, calls: int) -> None:
+        """This call was running when its worker died."""
+        if job.done():
+            job.let_go()
+            self._counters.cancelled += 1
+            return
+        job.crashes += 1
+        self._counters.count_crash(monotonic())
+        if job.crashes <= job.retries:
+            self._crew.add_again(job)
+            return
+        job.let_go()
+        self._counters.failed += 1
+        job.set_exception(crash_report(job, child, exitcode, seconds, calls))
 
     def _check_stuck(self) -> None:
         self._stuck_check = None
@@ -224,8 +243,11 @@ class ProcessLane:
             if job.number not in seat.under_way:
                 self._counters.cancelled += 1
                 return
-            if job.number == next(reversed(seat.under_way)):
-                child.interrupt(job.number)  # an earlier one has ended, and its answer is on its way
+            if job.number == next(
+                reversed(seat.under_way)
+            ):  # else it has ended, and its answer is on its way
+                self._crew.hold(seat)
+                child.interrupt(job.number)
         self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, job.number)
 
     def _kill_if_it_goes_on(self, seat: _Seat, number: int) -> None:
@@ -233,13 +255,13 @@ class ProcessLane:
             return
         child: Child = seat.worker
         if not seat.serves_coroutines or len(seat.under_way) == 1:
-            child.kill()
+            child.kill(_DID_NOT_STOP)
             return
         # Others run on the same loop. While it turns, only this worker's future is lost: it gets nothing more, and is
         # killed when the others are done. A loop that does not turn serves none of them.
-        seat.is_leaving = True
+        self._crew.retire(seat)
         if child.ponged == -number:
-            child.kill()
+            child.kill(_DID_NOT_STOP)
             return
         if child.ponged != number:
             child.ponged = -number
@@ -261,6 +283,10 @@ class ProcessLane:
             running=self._crew.under_way,
             waiting=self._crew.waiting,
         )
+
+    def health(self) -> Health:
+        """How often workers have crashed of late."""
+        return self._counters.health(monotonic())
 
     def workers(self) -> tuple[WorkerStats, ...]:
         """A snapshot of each worker process that is there."""
@@ -295,7 +321,7 @@ class ProcessLane:
                 self._stuck_check.cancel()
             for child, seat in self._seats.items():
                 if seat.under_way:
-                    child.kill()  # it was interrupted, and had its time
+                    child.kill(_DID_NOT_STOP)
             await self._workforce.close()
 
     def _abandon_calls(self) -> None:

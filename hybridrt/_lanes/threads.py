@@ -24,6 +24,7 @@ from time import perf_counter
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from .._core.function import Function
+from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
@@ -228,6 +229,10 @@ class ThreadLane:
     def workers(self) -> tuple[WorkerStats, ...]:
         """None: threads are no processes."""
         return ()
+
+    def health(self) -> Health:
+        """Always well: no call is lost in a thread."""
+        return self._counters.health(0.0)
 
     def close_submit(self) -> None:
         """Refuse every call from now on."""

@@ -1,4 +1,4 @@
-"""The process lane's workers: hired while calls wait for them, given up on where none can be had.
+"""The process lane's workers: hired while calls wait, replaced when worn out, let go when idle.
 
 Calls are no business of this room: it knows the crew's seats, and that somebody waits.
 """
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from .._core.crew import Crew, Seat
 from .._core.settings import Settings
-from .._engine import parcel
+from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.staff import Staff
 from ..errors import WorkerStartError
@@ -22,6 +22,8 @@ _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
 _EARLY_DEATHS = 5
 _HIRE_AGAIN_SECONDS = 0.5
+_FAREWELL_SECONDS = 1.0
+_WATCH_SECONDS = 0.5
 
 
 class Workforce:
@@ -29,7 +31,8 @@ class Workforce:
 
     ``on_readable(child)``: answers can be read. ``on_death(child, exitcode)``: the worker has gone, its seat is still
     there; ``exitcode`` is None where nobody knows it. ``on_none_to_be_had(error)``: there is no worker, and none can
-    be started. ``pump_soon()``: look again in a moment at who waits.
+    be started. ``pump_soon()``: look again in a moment at who waits. ``take_back(seat)``: take what it has not begun.
+    ``on_watch(now)``: now and then, while there are workers.
     """
 
     def __init__(
@@ -42,12 +45,20 @@ class Workforce:
         on_death: Callable[[Child, int | None], None],
         on_none_to_be_had: Callable[[OSError], None],
         pump_soon: Callable[[], None],
+        take_back: Callable[[_Seat], None],
+        on_watch: Callable[[float], None],
     ) -> None:
         self._loop = loop
         self._crew = crew
+        self._idle = settings.process_idle
+        self._most_tasks = settings.max_tasks_per_worker or -1
+        self._most_memory = settings.max_worker_memory
+        self._watch: asyncio.TimerHandle | None = None
         self._on_death = on_death
         self._on_none_to_be_had = on_none_to_be_had
         self._pump_soon = pump_soon
+        self._take_back = take_back
+        self._on_watch = on_watch
         self._staff = Staff(
             loop,
             settings=settings,
@@ -86,8 +97,12 @@ class Workforce:
             self._cannot_hire(exc)
             return False
         seat: _Seat = Seat(child)
+        seat.places = self._most_tasks
+        seat.progress = now
         self.seats[child] = seat
         self._crew.seats.append(seat)
+        if self._watch is None:
+            self._watch_later()
         return True
 
     def _preload_cloudpickle(self) -> None:
@@ -104,10 +119,41 @@ class Workforce:
         else:
             self._on_none_to_be_had(error)
 
-    def has_answered(self, child: Child) -> None:
-        """This worker is well: it has answered a call."""
-        child.has_answered = True
+    def has_answered(self, child: Child, seat: _Seat) -> None:
+        """This worker has answered what was read of it. One that is worn out goes when it holds nothing more."""
         self._early_deaths = 0
+        if self._most_memory and child.box.memory > self._most_memory and not seat.is_leaving:
+            self._crew.retire(seat)
+            self._take_back(seat)
+        if seat.is_leaving and not seat.under_way:
+            self._dismiss(child)
+
+    def _dismiss(self, child: Child) -> None:
+        """Let this worker go: its atexit hooks run, for a while."""
+        self._crew.retire(self.seats[child])
+        child.send(wire.pack(wire.QUIT, 0, 0))
+        self._loop.call_later(_FAREWELL_SECONDS, child.kill)
+
+    def _watch_later(self) -> None:
+        self._watch = self._loop.call_later(min(_WATCH_SECONDS, self._idle / 2), self._look_around)
+
+    def _look_around(self) -> None:
+        """Let go who has long been idle; kill who was stopped before it took the call that was sent to it."""
+        self._watch = None
+        now = monotonic()
+        self._on_watch(now)
+        for child, seat in tuple(self.seats.items()):
+            still = now - seat.progress
+            if not seat.under_way:
+                if still >= self._idle and not seat.is_leaving:
+                    self._dismiss(child)
+            elif still >= _WATCH_SECONDS and self._has_begun_nothing(child, seat) and child.is_stopped():
+                child.kill("it was stopped (SIGSTOP) before it had begun a call")
+        if self.seats:
+            self._watch_later()
+
+    def _has_begun_nothing(self, child: Child, seat: _Seat) -> bool:
+        return not seat.serves_coroutines and child.box.started < next(iter(seat.under_way))
 
     def _started_one(self, child: Child) -> None:
         if child.box.unwanted:
@@ -121,11 +167,12 @@ class Workforce:
     def _lost_one(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
         self._on_death(child, exitcode)
         del self.seats[child]
-        self._early_deaths += not child.has_answered and exitcode != 0
+        # One that had begun a call was killed by that call.
+        self._early_deaths += not (child.box.started or exitcode == 0)
         if error is not None or self._early_deaths >= _EARLY_DEATHS:
             self._early_deaths = 0
             self._cannot_hire(
-                error or ChildProcessError("workers die, again and again, before they answer one call")
+                error or ChildProcessError("workers die, again and again, before they begin one call")
             )
         self._tell_if_started()
 
@@ -148,4 +195,6 @@ class Workforce:
 
     async def close(self) -> None:
         """Dismiss everybody. Nothing is left behind."""
+        if self._watch is not None:
+            self._watch.cancel()
         await self._staff.close()
