@@ -20,7 +20,7 @@ from hybridrt._engine.zygote import open_control, receive_message, send_message
 
 PATIENCE = 20.0
 
-ORDINARY = "from hybridrt._engine.zygote import main; main({fd}, {parent})"
+ORDINARY = "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
 
 
 def is_readable(fd: Any, seconds: float = PATIENCE) -> bool:
@@ -148,12 +148,13 @@ class Zygote:
     def __init__(self, *preload: str, boot: str = ORDINARY) -> None:
         self.control, theirs = open_control()
         self.control.settimeout(PATIENCE)
+        self.line, self.line_write = os.pipe()
         with theirs:
-            code = boot.format(fd=theirs.fileno(), parent=os.getpid())
+            code = boot.format(fd=theirs.fileno(), parent=os.getpid(), line=self.line)
             self.process = subprocess.Popen(
                 [sys.executable, "-c", code],
                 stdin=subprocess.DEVNULL,
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), self.line),
                 start_new_session=True,
             )
         self.tell("path", sys.path)
@@ -190,7 +191,15 @@ class Zygote:
     def close(self) -> int:
         """Hang up, and wait for its end."""
         self.control.close()
-        return self.process.wait(PATIENCE)
+        exitcode = self.process.wait(PATIENCE)
+        self.cut_lifeline()
+        return exitcode
+
+    def cut_lifeline(self) -> None:
+        for fd in (self.line, self.line_write):
+            if fd >= 0:
+                os.close(fd)
+        self.line = self.line_write = -1
 
 
 def call(number: int, fn: Callable[..., Any], *args: Any, kind: int = wire.CALL) -> bytes:

@@ -139,7 +139,7 @@ def test_a_worker_holds_only_its_own_descriptors(zygote: Zygote) -> None:
     second.call(1, abs, -1)
     folder = Path(f"/proc/{second.pid}/fd")
     held = {os.readlink(folder / fd) for fd in os.listdir(folder) if int(fd) > 2}
-    assert len(held) == 3, held
+    assert len(held) == 4, held  # the lifeline is one
     assert {os.readlink(f"/proc/self/fd/{fd}") for fd in (second.tokens_read, second.box.fd)} < held
     first.close()
     second.close()
@@ -149,9 +149,8 @@ def test_a_program_that_a_call_starts_holds_none_of_them(zygote: Zygote) -> None
     worker = zygote.fork()
     code = "import os; os.posix_spawnp('sleep', ['sleep', '1000'], os.environ); os._exit(3)"
     worker.send(call(1, exec, code, {}))
-    assert worker.channel.recv(1) == b""  # its end of file, although what it started lives on
+    assert worker.channel.recv(1) == b""
     assert worker.exitcode() == 3
-    os.killpg(worker.pid, signal.SIGKILL)
     worker.close()
 
 
@@ -258,7 +257,7 @@ def test_it_goes_when_the_channel_closes() -> None:
 
 
 def test_it_does_not_begin_for_a_parent_that_is_not_its_own() -> None:
-    zygote = Zygote(boot="from hybridrt._engine.zygote import main; main({fd}, {parent} + 1)")
+    zygote = Zygote(boot="from hybridrt._engine.zygote import main; main({fd}, {parent} + 1, {line})")
     assert zygote.close() == 0
 
 
@@ -296,6 +295,34 @@ def test_what_a_call_has_started_goes_too(whistle: Whistle) -> None:
     assert len(children) == 1
     grandchild = os.pidfd_open(int(children[0]))
     zygote.close()
+    assert is_readable(grandchild)
+    os.close(grandchild)
+    worker.close()
+
+
+@pytest.mark.parametrize("ends", [True, False], ids=["its worker ends first", "its worker goes with it"])
+def test_what_a_call_has_set_apart_goes_too(whistle: Whistle, ends: bool) -> None:
+    zygote = Zygote()
+    worker = zygote.fork()
+    pid = worker.call(
+        1, eval, "__import__('subprocess').Popen(['sleep', '1000'], start_new_session=True).pid"
+    ).result()
+    apart = os.pidfd_open(pid)
+    if ends:
+        worker.send(wire.pack(wire.QUIT, 0, 0))
+        assert worker.exitcode() == 0
+        assert not is_readable(apart, 0)
+    zygote.close()
+    assert is_readable(apart)
+    os.close(apart)
+    worker.close()
+
+
+def test_what_a_call_has_started_goes_when_its_worker_does(zygote: Zygote) -> None:
+    worker = zygote.fork()
+    pid = worker.call(1, eval, "__import__('subprocess').Popen(['sleep', '1000']).pid").result()
+    grandchild = os.pidfd_open(pid)
+    worker.signal(signal.SIGKILL)
     assert is_readable(grandchild)
     os.close(grandchild)
     worker.close()

@@ -15,9 +15,7 @@ from .._core.settings import Settings
 from .zygote import open_control, receive_message, send_message
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-_BOOT = (
-    "import sys; sys.path.insert(0, {path!r}); from hybridrt._engine.zygote import main; main({fd}, {parent})"
-)
+_BOOT = "import sys; sys.path.insert(0, {path!r}); from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
 
 _GOING_SECONDS = 5.0
 """What a zygote that was hung up on has to go by itself: it takes milliseconds, where nobody has stopped it."""
@@ -50,6 +48,7 @@ class Nursery:
         self._on_lost = on_lost
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._lifeline: tuple[int, int] | None = None
         self.path: list[str] = []
         """``sys.path`` as the zygote, and so a fresh worker, has it."""
 
@@ -70,9 +69,11 @@ class Nursery:
             send_message(self._control, ("preload", tuple(names)))
 
     def _start(self) -> socket.socket:
+        lifeline = self._lifeline or os.pipe()  # one for all zygotes: workers of an earlier one may be there
+        line = lifeline[0]
         ours, theirs = open_control()
         with theirs:
-            boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid())
+            boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid(), line=line)
             try:
                 # A process group of its own: neither Ctrl-C nor a kill of our group reaches the zygote, which has to be
                 # there afterwards to clear up. Not a session of its own: Linux shares the CPUs out among sessions first
@@ -80,12 +81,15 @@ class Nursery:
                 self._process = subprocess.Popen(
                     [sys.executable, *_interpreter_options(), "-c", boot],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
+                    pass_fds=(theirs.fileno(), line),
                     process_group=0,
                 )
             except OSError:
                 ours.close()
+                if self._lifeline is None:
+                    _close_all(lifeline)
                 raise
+        self._lifeline = lifeline
         ours.setblocking(False)
         self._control = ours
         self._loop.add_reader(ours, self._on_readable)
@@ -141,6 +145,8 @@ class Nursery:
     def close(self) -> None:
         """Close the channel: the zygote kills what is left of its workers and goes. Does not wait."""
         self._drop_control()
+        lifeline, self._lifeline = self._lifeline, None
+        _close_all(lifeline or ())
 
     async def wait_closed(self) -> None:
         """Until the zygote has gone and is reaped; one that does not go (it may have been stopped) is killed."""
@@ -159,6 +165,11 @@ class Nursery:
             process.kill()
             process.wait()
             raise
+
+
+def _close_all(descriptors: Iterable[int]) -> None:
+    for fd in descriptors:
+        os.close(fd)
 
 
 def _interpreter_options() -> list[str]:

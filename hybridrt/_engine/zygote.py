@@ -11,8 +11,9 @@ It speaks with our process over one datagram-like socket (whole messages, descri
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
 
-End of file, or the death of our process (its pidfd), means: kill every worker with its process group, and go. The
-zygote is always waiting in poll, so this works also where every worker is busy in C code.
+End of file, or the death of our process (its pidfd), means: kill every worker with its process group, then what they
+had set apart from it (such orphans become the zygote's own children), and go. The zygote is always waiting in poll, so
+this works also where every worker is busy in C code. Where it has been killed itself, ``lifeline`` does most of it.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import worker
+from . import lifeline, worker
 from .blackbox import BlackBox
 
 _MOST_MESSAGE = 1 << 17
 _MOST_FDS = 3
+_PR_SET_CHILD_SUBREAPER = 36
 # Without it a program that a call starts would hold the worker's channel open; macOS has none.
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -68,11 +70,13 @@ def receive_message(control: socket.socket) -> tuple[tuple[Any, ...] | None, lis
 class Zygote:
     """The state of this process as a zygote; ``serve`` is its life."""
 
-    def __init__(self, control: socket.socket, parent: int) -> None:
+    def __init__(self, control: socket.socket, parent: int, line: int) -> None:
         self._control = control
+        self._line = line
         self._parent = parent
         self._children: set[int] = set()
         self._nice = 0
+        self._adopts_orphans = False
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -145,6 +149,9 @@ class Zygote:
             os.setpgid(pid, pid)
         except OSError:
             pass  # the child was quicker, or has gone already
+        if not self._adopts_orphans:
+            self._adopts_orphans = True
+            adopt_orphans()  # after the first fork, which somebody waits for
         if hasattr(os, "pidfd_open"):
             pidfd = os.pidfd_open(pid)  # nobody but us reaps it, so the pid is still this child's
             self._tell(("forked", number, pid), (pidfd,))
@@ -164,6 +171,7 @@ class Zygote:
             os.setpgid(0, 0)
         except OSError:
             pass  # the zygote was quicker
+        lifeline.hold_on(self._line)
         os.nice(self._nice)  # here, not in the zygote: it has to be quick when our process dies
         channel, tokens, box = fds
 
@@ -179,29 +187,34 @@ class Zygote:
                 pass
         except BlockingIOError:
             pass
-        while self._children:
+        while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                # Looked at first and reaped afterwards: until then the group is still this worker's.
+                news = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             except ChildProcessError:
                 return
-            if pid == 0:
+            if news is None:
                 return
+            pid = news.si_pid
+            if pid in self._children:
+                _kill(os.killpg, pid)  # what its calls have started goes with it
+            _, status = os.waitpid(pid, 0)
             if pid in self._children:
                 self._children.discard(pid)
                 self._tell(("exited", pid, os.waitstatus_to_exitcode(status)))
 
     def _kill_all(self) -> None:
+        """Every worker with its process group, then the orphans that come to us, until there are none."""
         for pid in self._children:
-            for kill, target in ((os.killpg, pid), (os.kill, pid)):
-                try:
-                    kill(target, signal.SIGKILL)
-                except OSError:
-                    pass  # gone already, or not yet the leader of its group
-        for pid in self._children:
+            _kill(os.killpg, pid)
+        while True:
+            for pid in self._children | _children_of_ours():
+                _kill(os.kill, pid)
             try:
-                os.waitpid(pid, 0)
+                pid, _ = os.waitpid(-1, 0)
             except ChildProcessError:
-                pass
+                return
+            self._children.discard(pid)
 
     def _tell(self, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
         try:
@@ -210,8 +223,41 @@ class Zygote:
             pass  # our process has gone; poll says so next
 
 
-def main(control: int, parent: int) -> None:
-    """Be the zygote of the process ``parent``; in the forked children, be a worker."""
+def adopt_orphans() -> None:
+    """Become the parent of all orphans below us, so that what a task has set apart (setsid) is found at the end.
+
+    Linux only (prctl(2), PR_SET_CHILD_SUBREAPER); elsewhere such a process is left alone.
+    """
+    if sys.platform != "linux":
+        return
+    try:
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    except Exception:
+        pass  # no ctypes, or another libc: process groups alone then
+
+
+def _children_of_ours() -> set[int]:
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children", "rb") as file:
+            return {int(pid) for pid in file.read().split()}
+    except OSError:
+        return set()
+
+
+def _kill(kill: Callable[[int, int], None], target: int) -> None:
+    try:
+        kill(target, signal.SIGKILL)
+    except OSError:
+        pass  # gone already, or not yet the leader of its group
+
+
+def main(control: int, parent: int, line: int) -> None:
+    """Be the zygote of the process ``parent``; in the forked children, be a worker.
+
+    ``control`` is our end of the channel, ``line`` the read end of the pipe that ends workers (``lifeline``).
+    """
     gc.disable()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
@@ -222,6 +268,6 @@ def main(control: int, parent: int) -> None:
     if os.getppid() != parent:
         return
     with socket.socket(fileno=control) as channel:
-        life = Zygote(channel, parent).serve()
+        life = Zygote(channel, parent, line).serve()
     if life is not None:
         life()
