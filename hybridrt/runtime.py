@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.function import COROUTINE, Function, FunctionBook
 from ._core.placement import LOOP, PROCESS, Explanation, explain, place
 from ._core.settings import Settings
 from ._core.stats import Stats
-from ._lanes.contract import Lane
+from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
-from ._lanes.foreign import ForeignLane
 from ._lanes.job import Job, LoopJob
-from ._lanes.threads import ThreadLane
-from .errors import HybridrtError, RuntimeClosed
+from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
+from .lifetime import OpenLanes, guard
 from .verbs import BoundOptions, LaneName, Verbs
 from .watch.lag import LagWatch
 
@@ -34,8 +34,9 @@ if sys.platform != "win32":
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_entered: ContextVar[Runtime | None] = ContextVar("hybridrt_runtime", default=None)
-_open_on_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[Runtime]] = WeakKeyDictionary()
+_entered: ContextVar[ref[Runtime] | None] = ContextVar("hybridrt_runtime", default=None)
+_open_on_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[ref[Runtime]]] = WeakKeyDictionary()
+_entered_ones: WeakSet[Runtime] = WeakSet()
 
 
 class Runtime(Verbs):
@@ -61,12 +62,12 @@ class Runtime(Verbs):
         self.settings: Settings = Settings.load({"threads": threads, "processes": processes, **settings})
         self._loop: asyncio.AbstractEventLoop | None = None
         self._book = FunctionBook()
-        self._thread_lane: ThreadLane | None = None
-        self._process_lane: Lane | None = None
+        self._lanes: OpenLanes | None = None
+        self._guard: AsyncGenerator[None, None] | None = None
         self._lag: LagWatch | None = None
         self._is_closed = False
         self._thread = 0
-        self._token: Token[Runtime | None] | None = None
+        self._token: Token[ref[Runtime] | None] | None = None
 
     # Life
 
@@ -76,39 +77,41 @@ class Runtime(Verbs):
             raise RuntimeClosed("a Runtime can be entered once: make another one")
         self._loop = loop = asyncio.get_running_loop()
         self._thread = get_ident()
-        self._thread_lane = ThreadLane(loop, limit=self.settings.threads, idle=self.settings.thread_idle)
-        self._lag = LagWatch(loop, self.settings.loop_lag)
-        _open_on_loop.setdefault(loop, []).append(self)
-        self._token = _entered.set(self)
+        self._lag = lag = LagWatch(loop, self.settings.loop_lag)
+        self._lanes = OpenLanes(loop, self.settings, self._book, self._foreign, lag.close)
+        self._guard = guard(self._lanes)
+        await anext(self._guard)
+        _entered_ones.add(self)
+        # Weakly, both: a runtime that is only looked up here is nobody's, and its guard closes it.
+        _open_on_loop.setdefault(loop, []).append(ref(self))
+        self._token = _entered.set(ref(self))
         return self
 
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
         """Wait for what was accepted, stop what does not end in time, leave nothing behind."""
-        self._is_closed = True
-        loop = self._loop
-        if loop is None:
+        lanes, loop, watcher = self._lanes, self._loop, self._guard
+        if lanes is None or loop is None or watcher is None:
             raise RuntimeClosed("this Runtime is left without having been entered")
+        if self._is_closed:
+            return  # left already, or in a process forked from its own
+        self._is_closed = True
         if self._token is not None:
             try:
                 _entered.reset(self._token)
             except ValueError:
                 pass  # left in another context than it was entered in, as some servers' lifespans are
-        _open_on_loop[loop].remove(self)
-        lanes = [lane for lane in (self._thread_lane, self._process_lane) if lane is not None]
-        for lane in lanes:
-            lane.close_submit()
+        _open_on_loop[loop].remove(ref(self))
         try:
-            await _all_of([lane.close(self.settings.shutdown_grace) for lane in lanes])
+            await lanes.close(self.settings.shutdown_grace)
         finally:
-            if self._lag is not None:
-                self._lag.close()
+            await watcher.aclose()
 
     async def warm_up(self) -> None:
         """Start all worker processes now, and wait until they are there. Raises WorkerStartError where they cannot."""
         self._check_here()
-        await self._processes().warm_up()
+        await self._open_lanes().processes.warm_up()
 
     # Calls
 
@@ -121,7 +124,7 @@ class Runtime(Verbs):
         if lane is None:
             lane = place(function)
         if lane == PROCESS:
-            return self._processes().submit(function, fn, args, kwargs)
+            return self._open_lanes().processes.submit(function, fn, args, kwargs)
         if lane == LOOP:
             return _start_on_loop(function, fn, args, kwargs)
         if function.kind == COROUTINE:
@@ -129,7 +132,7 @@ class Runtime(Verbs):
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
                 "await it here, or run it in a worker with to_process"
             )
-        return self._threads().submit(function, fn, args, kwargs)
+        return self._open_lanes().threads.submit(function, fn, args, kwargs)
 
     def options(
         self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0
@@ -162,12 +165,12 @@ class Runtime(Verbs):
     @property
     def threads(self) -> Executor:
         """The threads as a standard executor, for ``loop.run_in_executor`` and libraries that take one."""
-        return self._threads().executor
+        return self._open_lanes().threads.executor
 
     @property
     def processes(self) -> Executor:
         """The worker processes as a standard executor, for ``loop.run_in_executor`` and libraries that take one."""
-        return self._processes().executor
+        return self._open_lanes().processes.executor
 
     def stats(self) -> Stats:
         """A frozen snapshot of lanes, workers, run times and loop lag."""
@@ -176,12 +179,13 @@ class Runtime(Verbs):
             raise RuntimeClosed(
                 "stats() of a Runtime that was never entered: use 'async with Runtime() as rt:'"
             )
+        lanes = self._open_lanes()
         return Stats(
-            threads=self._threads().stats(),
-            processes=self._processes().stats(),
-            workers=self._processes().workers(),
+            threads=lanes.threads.stats(),
+            processes=lanes.processes.stats(),
+            workers=lanes.processes.workers(),
             loop_lag=lag.snapshot(),
-            health=self._processes().health(),
+            health=lanes.processes.health(),
         )
 
     def explain(self, fn: Callable[..., Any]) -> Explanation:
@@ -198,39 +202,24 @@ class Runtime(Verbs):
         if self._loop is None:
             raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
         if self._is_closed:
-            raise RuntimeClosed("this Runtime has been left: calls belong inside its 'async with' block")
+            why = self._lanes.why_closed if self._lanes else LEFT
+            raise RuntimeClosed(f"calls belong inside the 'async with' block of a Runtime, but {why}")
         if not is_running_here(self._loop):
             raise RuntimeError(
                 "this Runtime belongs to another event loop or thread: call it from the loop in which it was entered, "
                 "or hand the work over with loop.call_soon_threadsafe or runtime.threads.submit"
             )
 
-    def _threads(self) -> ThreadLane:
-        if self._thread_lane is None:
+    def _open_lanes(self) -> OpenLanes:
+        if self._lanes is None:
             raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
-        return self._thread_lane
+        return self._lanes
 
-    def _processes(self) -> Lane:
-        if self._process_lane is None:
-            self._process_lane = self._open_processes()
-        return self._process_lane
-
-    def _open_processes(self) -> Lane:
-        loop = self._loop
-        if loop is None:
-            raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
-        if self._is_closed:
-            raise RuntimeClosed("this Runtime has been left: calls belong inside its 'async with' block")
-        if self._foreign is not None:
-            return ForeignLane(loop, self._foreign)
-        if sys.platform == "win32":
-            raise HybridrtError(
-                "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
-                "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
-            )
-        from ._lanes.processes import ProcessLane
-
-        return ProcessLane(loop, self._book, self.settings)
+    def _forsake(self) -> None:
+        """In a process forked from ours."""
+        self._is_closed = True
+        if self._lanes is not None:
+            self._lanes.forsake(FORKED)
 
 
 def _start_on_loop(
@@ -249,15 +238,13 @@ async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     return await result if asyncio.iscoroutine(result) else result
 
 
-async def _all_of(closings: list[Any]) -> None:
-    """Run them side by side; a cancel reaches all of them, and all of them end."""
-    tasks = [asyncio.ensure_future(closing) for closing in closings]
-    try:
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+def _forsake_all() -> None:
+    for runtime in tuple(_entered_ones):
+        runtime._forsake()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forsake_all)
 
 
 def current_runtime() -> Runtime:
@@ -269,13 +256,12 @@ def current_runtime() -> Runtime:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         raise RuntimeClosed("current_runtime() was called where no event loop is running") from None
-    runtime = _entered.get()
-    if runtime is not None and runtime.is_open_on(loop):
-        return runtime
-    open_here = _open_on_loop.get(loop)
-    if not open_here:
-        raise RuntimeClosed(
-            "there is no current runtime: start the program with hybridrt.run(main), "
-            "or call this inside 'async with hybridrt.Runtime():'"
-        )
-    return open_here[-1]
+    entered = _entered.get()
+    for weak in (entered, *reversed(_open_on_loop.get(loop, ()))):
+        runtime = weak() if weak is not None else None
+        if runtime is not None and runtime.is_open_on(loop):
+            return runtime
+    raise RuntimeClosed(
+        "there is no current runtime: start the program with hybridrt.run(main), "
+        "or call this inside 'async with hybridrt.Runtime():'"
+    )

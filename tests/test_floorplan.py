@@ -25,8 +25,9 @@ FLOORS = {
     "_core": 0,
     "_engine": 1,
     "_lanes": 2,
-    "files": 2.5,  # these two are drawn on floor 3, as parts of what the runtime shows; below it here
+    "files": 2.5,  # these three are drawn on floor 3, as parts of what the runtime shows; below it here
     "verbs": 2.5,
+    "lifetime": 2.5,
     "runtime": 3,
     "ambient": 4,
     "streams": 4,

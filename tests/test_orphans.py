@@ -33,7 +33,7 @@ def busy(how):
 async def main():
     rt = hybridrt.current_runtime()
     await rt.warm_up()
-    print("zygote", rt._process_lane._workforce.zygote_pid, flush=True)
+    print("zygote", rt._open_lanes().processes._workforce.zygote_pid, flush=True)
     for worker in rt.stats().workers:
         print("worker", worker.pid, flush=True)
     jobs = [rt.options(lane="process").submit(busy, sys.argv[1]) for _ in range(2)]

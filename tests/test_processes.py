@@ -213,6 +213,51 @@ async def test_code_that_swallows_the_interrupt_is_killed_and_the_worker_replace
         assert not is_alive(pid)
 
 
+async def test_an_interrupt_leaves_no_half_a_module_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "slow_to_load.py").write_text(
+        "import pathlib\n"
+        "here = pathlib.Path(__file__).parent\n"
+        "(here / 'begun').touch(exist_ok=False)\n"  # asyncio, for one, cannot be imported twice
+        "while not (here / 'gate').exists(): pass\n"
+    )
+
+    def load() -> str:
+        import slow_to_load  # type: ignore[import-not-found]
+
+        return str(slow_to_load.__name__)
+
+    async with Runtime(processes=1, interrupt_grace=30) as rt:
+        job = rt.options(lane="process").submit(load)
+        await exists(tmp_path / "begun")
+        pid = await worker_pid(rt)
+        job.cancel()
+        waiting = rt.options(lane="process").submit(load)
+        (tmp_path / "gate").touch()
+        assert await waiting == "slow_to_load", "the import has come to its end"
+        assert await rt.to_process(os.getpid) == pid
+
+
+async def test_an_import_that_never_ends_is_killed_with_its_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "never_loaded.py").write_text(
+        "import pathlib\npathlib.Path(__file__).with_name('begun').touch()\nwhile True: pass\n"
+    )
+
+    def load() -> None:
+        import never_loaded  # type: ignore[import-not-found]  # noqa: F401
+
+    async with Runtime(processes=1, interrupt_grace=0.02) as rt:
+        job = rt.options(lane="process").submit(load)
+        await exists(tmp_path / "begun")
+        job.cancel()
+        assert await rt.to_process(work.double, 1) == 2
+
+
 async def test_a_call_cancelled_before_its_worker_is_there_never_runs(tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     async with Runtime(processes=1) as rt:
@@ -442,7 +487,7 @@ async def test_a_function_that_is_gone_is_forgotten_by_its_worker() -> None:
         del jobs
         gc.collect()
         assert await rt.to_process(abs, -3) == 3
-        lane: Any = rt._process_lane
+        lane: Any = rt._open_lanes().processes
         (child,) = lane._seats
         assert len(child.known) == 1, "abs alone"
 

@@ -47,7 +47,7 @@ async def test_many_outcomes_take_few_wake_ups(monkeypatch: pytest.MonkeyPatch) 
         jobs = [rt.submit(work.double, i) for i in range(1000)]
         last = rt.submit(lambda: loop.call_soon_threadsafe(all_queued.set))
         wakes = 0
-        lane = rt._thread_lane
+        lane = rt._open_lanes().threads
         assert lane is not None
         drain = lane._drain
 

@@ -104,7 +104,6 @@ async def test_workers_that_die_before_they_have_begun_anything_are_given_up_on(
             "import os; os.register_at_fork(after_in_child=lambda: os._exit(3))"
         )
         monkeypatch.syspath_prepend(tmp_path)
-        rt._process_lane = None
         with pytest.raises(WorkerStartError, match="die, again and again, before they begin one call"):
             async with Runtime(processes=1, preload=("deadly",)) as doomed:
                 try:

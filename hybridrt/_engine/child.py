@@ -178,20 +178,22 @@ class Child:
 
     def close(self) -> None:
         """Give back every descriptor; a second time is harmless. Nothing can be sent or signalled any more."""
-        self.pid = 0  # it may be another process's by now
         if self._pidfd >= 0:
             self._loop.remove_reader(self._pidfd)
-            os.close(self._pidfd)
-            self._pidfd = -1
         if self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)
-            self._channel.close()
+        self.forsake()
+
+    def forsake(self) -> None:
+        """Give back every descriptor behind the loop's back: it is closed, or it is another process's."""
+        self.pid = 0  # it may be another process's by now
+        self._channel.close()
         self._far_channel.close()
-        for fd in (getattr(self, "_tokens_read", -1), getattr(self, "_tokens_write", -1)):
+        for fd in (getattr(self, "_tokens_read", -1), getattr(self, "_tokens_write", -1), self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        self._tokens_read = self._tokens_write = -1
+        self._tokens_read = self._tokens_write = self._pidfd = -1
         if hasattr(self, "box"):
             self.box.close()
         self._backlog.clear()

@@ -15,7 +15,10 @@ from .._core.settings import Settings
 from .zygote import open_control, receive_message, send_message
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-_BOOT = "import sys; sys.path.insert(0, {path!r}); from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
+_BOOT = (
+    "import sys; sys.path.insert(0, {path!r}); "
+    "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
+)
 
 _GOING_SECONDS = 5.0
 """What a zygote that was hung up on has to go by itself: it takes milliseconds, where nobody has stopped it."""
@@ -26,7 +29,8 @@ class Nursery:
 
     ``on_forked(id, pid, pidfd)`` (pidfd -1 where the system has none), ``on_refused(id, error)``,
     ``on_exited(pid, exitcode)`` and ``on_lost(exitcode)`` are called from the loop as the zygote's messages arrive.
-    After ``on_lost`` the next ``fork`` starts another zygote.
+    After ``on_lost`` the next ``fork`` starts another zygote. ``on_loop_closed()``: the loop was closed before we were;
+    the zygote has been sent away.
     """
 
     def __init__(
@@ -38,6 +42,7 @@ class Nursery:
         on_refused: Callable[[int, OSError], None],
         on_exited: Callable[[int, int], None],
         on_lost: Callable[[int | None], None],
+        on_loop_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._preload = tuple(settings.preload)
@@ -46,6 +51,7 @@ class Nursery:
         self._on_refused = on_refused
         self._on_exited = on_exited
         self._on_lost = on_lost
+        self._on_loop_closed = on_loop_closed
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: tuple[int, int] | None = None
@@ -92,7 +98,7 @@ class Nursery:
         self._lifeline = lifeline
         ours.setblocking(False)
         self._control = ours
-        self._loop.add_reader(ours, self._on_readable)
+        self._loop.add_reader(ours, self._on_readable, _Anchor(self._loop_dropped_us))
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
         send_message(ours, ("nice", self._settings.nice))
@@ -100,7 +106,7 @@ class Nursery:
             send_message(ours, ("preload", self._preload))
         return ours
 
-    def _on_readable(self) -> None:
+    def _on_readable(self, _: _Anchor) -> None:
         while self._control is not None:
             try:
                 message, fds = receive_message(self._control)
@@ -137,16 +143,44 @@ class Nursery:
         self._on_lost(exitcode)
 
     def _drop_control(self) -> None:
-        if self._control is not None:
-            self._loop.remove_reader(self._control)
-            self._control.close()
-            self._control = None
+        control, self._control = self._control, None
+        if control is not None:
+            self._loop.remove_reader(control)
+            control.close()
+
+    def _loop_dropped_us(self) -> None:
+        """Nobody will call us any more. Unless we have closed the channel ourselves, the loop was closed under us."""
+        if self._control is None or self._process is None:
+            return
+        process, self._process = self._process, None
+        self._control.close()
+        self._control = None
+        self._cut_lifeline()
+        self._on_loop_closed()
+        try:
+            process.wait(timeout=_GOING_SECONDS)  # milliseconds: its workers are dead, and it hears of us
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def forsake(self) -> None:
+        """In a process forked from ours: give back our copies of the descriptors; the zygote stays our parent's."""
+        control, self._control = self._control, None
+        if control is not None:
+            control.close()
+        self._cut_lifeline()
+        if self._process is not None:
+            self._process.returncode = 0  # not ours to wait for, so nothing to warn of
+            self._process = None
+
+    def _cut_lifeline(self) -> None:
+        lifeline, self._lifeline = self._lifeline, None
+        _close_all(lifeline or ())
 
     def close(self) -> None:
         """Close the channel: the zygote kills what is left of its workers and goes. Does not wait."""
         self._drop_control()
-        lifeline, self._lifeline = self._lifeline, None
-        _close_all(lifeline or ())
+        self._cut_lifeline()
 
     async def wait_closed(self) -> None:
         """Until the zygote has gone and is reaped; one that does not go (it may have been stopped) is killed."""
@@ -165,6 +199,18 @@ class Nursery:
             process.kill()
             process.wait()
             raise
+
+
+class _Anchor:
+    """Held by the loop alone, as an argument of a callback, so that its end tells that the loop has dropped us."""
+
+    __slots__ = ("_on_end",)
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        self._on_end = on_end
+
+    def __del__(self) -> None:
+        self._on_end()
 
 
 def _close_all(descriptors: Iterable[int]) -> None:

@@ -19,7 +19,8 @@ class Staff:
 
     ``on_readable(child)``: answers can be read. ``on_started(child)``: the worker is there.
     ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``error`` is set
-    where it was never there. After ``on_death`` the child is closed.
+    where it was never there. After ``on_death`` the child is closed. ``on_loop_closed()``: the loop was closed
+    under us; no worker is left.
     """
 
     def __init__(
@@ -30,11 +31,13 @@ class Staff:
         on_readable: Callable[[Child], None],
         on_started: Callable[[Child], None],
         on_death: Callable[[Child, int | None, OSError | None], None],
+        on_loop_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
         self._on_readable = on_readable
         self._on_started = on_started
         self._on_death = on_death
+        self._on_loop_closed = on_loop_closed
         self._nursery = Nursery(
             loop,
             settings=settings,
@@ -42,6 +45,7 @@ class Staff:
             on_refused=self._refused,
             on_exited=self._exited,
             on_lost=self._zygote_lost,
+            on_loop_closed=self._loop_closed,
         )
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
@@ -116,6 +120,19 @@ class Staff:
             child.close()
             if not self._children and self._all_gone is not None and not self._all_gone.done():
                 self._all_gone.set_result(None)
+
+    def _loop_closed(self) -> None:
+        for child in self._children.values():
+            child.forsake()
+        self._children.clear()
+        self._by_pid.clear()
+        self._on_loop_closed()
+
+    def forsake(self) -> None:
+        """In a process forked from ours: give back our copies of the descriptors; the workers stay our parent's."""
+        for child in self._children.values():
+            child.forsake()
+        self._nursery.forsake()
 
     async def close(self) -> None:
         """Dismiss everybody: a farewell first (atexit hooks run), a kill for who stays. Nothing is left behind."""

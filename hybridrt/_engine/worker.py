@@ -10,7 +10,9 @@ Whoever reads a token owns that call: the worker just before it starts it, the p
 kernel arbitrates, so a call is never run twice and never lost. The first call sent to an idle worker needs no token.
 
 Interrupts. The parent writes a call's number into the black box and sends a signal. The handler throws
-``Interrupted`` only while that very call is running; it disarms itself first, so it throws once.
+``Interrupted`` only while that very call is running; it disarms itself first, so it throws once. It does not throw
+into an import, which would leave half a module behind for all calls to come: the parent asks again until the grace is
+over.
 
 Only the standard library is imported here, and asyncio not before a coroutine function arrives.
 """
@@ -109,7 +111,7 @@ class Worker:
         return True
 
     def _on_interrupt(self, signum: int, at: FrameType | None) -> None:
-        if self._running and self._running == self._box.unwanted:
+        if self._running and self._running == self._box.unwanted and not _is_importing(at):
             self._running = 0
             raise Interrupted("this call was cancelled")
 
@@ -120,6 +122,14 @@ class Worker:
 
             self._coroutines = CoroutineLoop().serve
         return self._coroutines(self._desk, frame)
+
+
+def _is_importing(at: FrameType | None) -> bool:
+    while at is not None:
+        if at.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        at = at.f_back
+    return False
 
 
 def main(channel: socket, tokens: int, box: BlackBox) -> None:

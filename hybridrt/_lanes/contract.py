@@ -11,6 +11,12 @@ from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .job import Job
 
+# Why a lane takes no more calls, in the words of the error.
+LEFT = "this runtime has been left"
+DROPPED = "nobody held this runtime any more, though it had not been left"
+FORKED = "this runtime belongs to the process that this one was forked from; make a new one here"
+LOOP_CLOSED = "the event loop of this runtime was closed before the runtime was left"
+
 
 class Lane(Protocol):
     """A place where calls run. All methods belong to the loop's thread; ``executor`` may be used from any."""
@@ -42,8 +48,12 @@ class Lane(Protocol):
         """How often calls were lost of late."""
         ...
 
-    def close_submit(self) -> None:
-        """Refuse every call from now on."""
+    def close_submit(self, why: str) -> None:
+        """Refuse every call from now on, for this reason."""
+        ...
+
+    def forsake(self, why: str) -> None:
+        """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         ...
 
     async def close(self, grace: float) -> None:

@@ -13,6 +13,7 @@ from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
+from .contract import LEFT
 from .counters import Counters
 from .job import Job
 
@@ -28,14 +29,14 @@ class ForeignLane:
         self.executor = executor
         self._counters = Counters()
         self._open: dict[Job[Any], Future[Any]] = {}
-        self._is_closed = False
+        self._closed = ""  # why, where it is
 
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Hand the call to the executor. Raises what its ``submit`` raises."""
-        if self._is_closed:
-            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        if self._closed:
+            raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
         if function.kind == GENERATOR:
             raise TypeError(
                 f"{function.name} is a generator function, and a generator cannot leave its process"
@@ -93,13 +94,17 @@ class ForeignLane:
         """Always well: what becomes of its workers, only the executor knows."""
         return self._counters.health(0.0)
 
-    def close_submit(self) -> None:
-        """Refuse every call from now on."""
-        self._is_closed = True
+    def close_submit(self, why: str) -> None:
+        """Refuse every call from now on, for this reason."""
+        self._closed = why
+
+    def forsake(self, why: str) -> None:
+        """In a process forked from ours: what becomes of the executor there is its own affair."""
+        self._closed = why
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for our calls, then cancel them; the executor stays open."""
-        self._is_closed = True
+        self._closed = self._closed or LEFT
         try:
             if self._open:
                 await asyncio.wait(tuple(self._open), timeout=grace)

@@ -28,6 +28,7 @@ from .._engine.child import Child
 from .._engine.definitions import Definitions
 from ..errors import RuntimeClosed
 from .answers import deliver
+from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
@@ -42,6 +43,7 @@ _Seat: TypeAlias = Seat[ProcessJob[Any]]
 _BURIAL_SECONDS = 0.05
 """By then the zygote has told of a worker that is dead."""
 
+_AGAIN_SECONDS = 0.05
 _DID_NOT_STOP = "a call on it was cancelled and did not stop"
 
 
@@ -68,6 +70,7 @@ class ProcessLane:
             pump_soon=self._pump_soon,
             take_back=self._take_back,
             on_watch=self._counters.mark,
+            on_loop_closed=self._loop_closed,
         )
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
@@ -75,7 +78,7 @@ class ProcessLane:
         self._numbers = itertools.count(1)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
-        self._is_closed = False
+        self._closed = ""  # why, where it is
         self._emptied: asyncio.Future[None] | None = None
         self.executor: Executor = LaneExecutor("processes", loop, book, self.submit)
 
@@ -83,8 +86,8 @@ class ProcessLane:
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker."""
-        if self._is_closed:
-            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        if self._closed:
+            raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
         if function.kind == GENERATOR:
             raise TypeError(
                 f"{function.name} is a generator function, and a generator cannot leave its process: "
@@ -146,7 +149,7 @@ class ProcessLane:
             # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
             child.deafen()
             self._crew.retire(self._seats[child])
-            if not self._is_closed:
+            if not self._closed:
                 self._loop.call_later(_BURIAL_SECONDS, child.kill, "it had closed its channel")
 
     def _take_answers(self, child: Child) -> None:
@@ -248,7 +251,22 @@ class ProcessLane:
             ):  # else it has ended, and its answer is on its way
                 self._crew.hold(seat)
                 child.interrupt(job.number)
-        self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, job.number)
+        self._press_later(seat, job.number, monotonic() + self._grace)
+
+    def _press_later(self, seat: _Seat, number: int, deadline: float) -> None:
+        patience = min(_AGAIN_SECONDS, max(0.0, deadline - monotonic()))
+        self._loop.call_later(patience, self._press, seat, number, deadline)
+
+    def _press(self, seat: _Seat, number: int, deadline: float) -> None:
+        """Interrupt once more, for it may have been importing; in the end kill."""
+        if number not in seat.under_way:
+            return
+        if monotonic() >= deadline:
+            self._kill_if_it_goes_on(seat, number)
+            return
+        if not seat.serves_coroutines:
+            seat.worker.interrupt(number)
+        self._press_later(seat, number, deadline)
 
     def _kill_if_it_goes_on(self, seat: _Seat, number: int) -> None:
         if number not in seat.under_way:
@@ -294,9 +312,17 @@ class ProcessLane:
             WorkerStats(child.pid, len(seat.under_way)) for child, seat in self._seats.items() if child.pid
         )
 
-    def close_submit(self) -> None:
-        """Refuse every call from now on."""
-        self._is_closed = True
+    def _loop_closed(self) -> None:
+        self._closed = self._closed or LOOP_CLOSED
+
+    def close_submit(self, why: str) -> None:
+        """Refuse every call from now on, for this reason."""
+        self._closed = why
+
+    def forsake(self, why: str) -> None:
+        """In a process forked from ours: let go of everything, and touch nothing that the two share."""
+        self._closed = why
+        self._workforce.forsake()
 
     def _tell_if_empty(self) -> None:
         if self._emptied is not None and not self._emptied.done() and self._is_empty():
@@ -307,7 +333,7 @@ class ProcessLane:
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for what was accepted, interrupt the rest, kill what does not stop."""
-        self._is_closed = True
+        self._closed = self._closed or LEFT
         try:
             for patience in (grace, self._grace):
                 if self._is_empty():

@@ -28,6 +28,7 @@ from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
+from .contract import LEFT
 from .counters import Counters
 from .executor import is_running_here
 from .job import Job
@@ -60,7 +61,7 @@ class ThreadLane:
         self._ended = 0  # calls come back, ever
         self._growth: asyncio.TimerHandle | None = None
         self._started = 0
-        self._is_closed = False
+        self._closed = ""  # why, where it is
         self._emptied: asyncio.Future[None] | None = None
         self._running: dict[int, Job[Any] | Future[Any]] = {}  # by thread; each thread writes its own entry
         self.executor: Executor = ThreadExecutor(self)
@@ -69,8 +70,8 @@ class ThreadLane:
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Queue a call for the next free thread; the caller's context travels."""
-        if self._is_closed:
-            raise RuntimeClosed(f"{function.name} was not started: this runtime has been left")
+        if self._closed:
+            raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
         job: Job[Any] = Job(loop=self._loop)
         job.lane = "thread"
         job.function = function
@@ -121,8 +122,8 @@ class ThreadLane:
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[Any]:
         """Queue a call from any thread; its future is fulfilled by the thread that runs it, as executors do."""
-        if self._is_closed:
-            raise RuntimeClosed("this runtime has been left: its threads take no more calls")
+        if self._closed:
+            raise RuntimeClosed(f"its threads take no more calls: {self._closed}")
         future: Future[Any] = Future()
         self._inbox.put((future, copy_context(), fn, args, kwargs))
         if is_running_here(self._loop):
@@ -206,7 +207,7 @@ class ThreadLane:
         self._threads.discard(thread)
         thread.join()  # it has said its last word
         # It may have left in the very moment in which a call was put in that counted on it.
-        if self._inbox.qsize() and not self._is_closed and self._growth is None:
+        if self._inbox.qsize() and not self._closed and self._growth is None:
             self._need_threads()
 
     def _stop(self, job: Job[Any]) -> None:
@@ -234,13 +235,17 @@ class ThreadLane:
         """Always well: no call is lost in a thread."""
         return self._counters.health(0.0)
 
-    def close_submit(self) -> None:
-        """Refuse every call from now on."""
-        self._is_closed = True
+    def close_submit(self, why: str) -> None:
+        """Refuse every call from now on, for this reason."""
+        self._closed = why
+
+    def forsake(self, why: str) -> None:
+        """In a process forked from ours, where the threads are not."""
+        self._closed = why
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds; calls that still run keep their (daemon) thread, for it cannot be stopped."""
-        self._is_closed = True
+        self._closed = self._closed or LEFT
         try:
             if self._open:
                 self._emptied = self._loop.create_future()

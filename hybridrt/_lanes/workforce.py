@@ -32,7 +32,8 @@ class Workforce:
     ``on_readable(child)``: answers can be read. ``on_death(child, exitcode)``: the worker has gone, its seat is still
     there; ``exitcode`` is None where nobody knows it. ``on_none_to_be_had(error)``: there is no worker, and none can
     be started. ``pump_soon()``: look again in a moment at who waits. ``take_back(seat)``: take what it has not begun.
-    ``on_watch(now)``: now and then, while there are workers.
+    ``on_watch(now)``: now and then, while there are workers. ``on_loop_closed()``: the loop was closed under us, and
+    everybody has been dismissed.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Workforce:
         pump_soon: Callable[[], None],
         take_back: Callable[[_Seat], None],
         on_watch: Callable[[float], None],
+        on_loop_closed: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._crew = crew
@@ -65,6 +67,7 @@ class Workforce:
             on_readable=on_readable,
             on_started=self._started_one,
             on_death=self._lost_one,
+            on_loop_closed=on_loop_closed,
         )
         self.seats: dict[Child, _Seat] = {}
         self.path_news = self._staff.path_news
@@ -198,3 +201,7 @@ class Workforce:
         if self._watch is not None:
             self._watch.cancel()
         await self._staff.close()
+
+    def forsake(self) -> None:
+        """In a process forked from ours: give back our copies of the descriptors."""
+        self._staff.forsake()

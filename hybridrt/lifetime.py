@@ -1,0 +1,114 @@
+"""The lanes of one runtime, and who closes them where nobody leaves it.
+
+A runtime is left by its ``async with``. Where that never happens, the lanes are closed by whatever comes first:
+
+- the end of ``asyncio.run`` (of any loop that shuts down its async generators): ``guard`` is one, and closes them;
+- the garbage collector, which finds the runtime and so its ``guard``: the loop is asked to close it, and does;
+- ``loop.close()``: the loop drops its callbacks, and the nursery notices (``_engine.nursery``);
+- the end of the process: the kernel and the zygote see to it (``_engine.lifeline``, ``_engine.zygote``).
+
+For the first two to be possible, nothing that the loop holds may hold the runtime itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import warnings
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import Executor
+from typing import Any
+
+from ._core.function import FunctionBook
+from ._core.settings import Settings
+from ._lanes.contract import DROPPED, LEFT, Lane
+from ._lanes.foreign import ForeignLane
+from ._lanes.threads import ThreadLane
+from .errors import HybridrtError, RuntimeClosed
+
+
+class OpenLanes:
+    """The threads, and the processes as soon as somebody wants them; closed together. Belongs to the loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        settings: Settings,
+        book: FunctionBook,
+        foreign: Executor | None,
+        on_closed: Callable[[], None],
+    ) -> None:
+        self._loop = loop
+        self._settings = settings
+        self._book = book
+        self._foreign = foreign
+        self._on_closed = on_closed
+        self._processes: Lane | None = None
+        self.threads = ThreadLane(loop, limit=settings.threads, idle=settings.thread_idle)
+        self.why_closed = ""
+
+    @property
+    def processes(self) -> Lane:
+        """The process lane, opened when it is first asked for. Raises RuntimeClosed, HybridrtError on Windows."""
+        if self._processes is None:
+            self._processes = self._open_processes()
+        return self._processes
+
+    def _open_processes(self) -> Lane:
+        if self.why_closed:
+            raise RuntimeClosed(f"no worker processes were started: {self.why_closed}")
+        if self._foreign is not None:
+            return ForeignLane(self._loop, self._foreign)
+        if sys.platform == "win32":
+            raise HybridrtError(
+                "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
+                "and files work here. For processes pass Runtime(processes=ProcessPoolExecutor()), or use Linux or WSL"
+            )
+        from ._lanes.processes import ProcessLane
+
+        return ProcessLane(self._loop, self._book, self._settings)
+
+    def _open(self) -> list[Lane]:
+        return [lane for lane in (self.threads, self._processes) if lane is not None]
+
+    async def close(self, grace: float, why: str = LEFT) -> None:
+        """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""
+        self.why_closed = why
+        for lane in self._open():
+            lane.close_submit(why)
+        try:
+            await _all_of([lane.close(grace) for lane in self._open()])
+        finally:
+            self._on_closed()
+
+    def forsake(self, why: str) -> None:
+        """In a process forked from ours: let go of everything, and touch nothing that the two share."""
+        self.why_closed = why
+        for lane in self._open():
+            lane.forsake(why)
+
+
+async def guard(lanes: OpenLanes) -> AsyncGenerator[None, None]:
+    """Close the lanes when the loop shuts down, or when nobody holds this generator any more; to be started at once."""
+    try:
+        yield
+    finally:
+        if not lanes.why_closed:
+            await lanes.close(0.0, DROPPED)
+            warnings.warn(
+                "a hybridrt.Runtime was entered and never left; its work was stopped when nobody held it any more, or "
+                "when its event loop ended. Use 'async with Runtime() as rt:', or keep it and await its __aexit__",
+                ResourceWarning,
+                stacklevel=1,
+            )
+
+
+async def _all_of(closings: list[Any]) -> None:
+    """Run them side by side; a cancel reaches all of them, and all of them end."""
+    tasks = [asyncio.ensure_future(closing) for closing in closings]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
