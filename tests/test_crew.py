@@ -591,3 +591,80 @@ class CrewMachine(RuleBasedStateMachine):
 
 TestAnyOrderOfEvents = CrewMachine.TestCase
 TestAnyOrderOfEvents.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+# Workers that wear out, are held, or give back
+
+
+def test_a_seat_is_given_as_many_calls_as_it_has_places() -> None:
+    crew = crew_of(2)
+    for seat in crew.seats:
+        seat.places = 3
+    add(crew, *[QUICK] * 10)
+    assert given(crew) == [("b", [1, 2, 3]), ("a", [4, 5, 6])]
+    assert all(seat.is_leaving for seat in crew.seats)
+    assert (given(crew), crew.waiting) == ([], 4)
+
+
+def test_a_worn_out_worker_is_replaced_when_it_has_done_its_last_call() -> None:
+    crew = crew_of(1)
+    crew.seats[0].places = 1
+    add(crew, UNKNOWN, UNKNOWN)
+    assert given(crew) == [("a", [1])]
+    assert crew.workers_wanted() == 0, "its last call still runs"
+    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert crew.workers_wanted() == 1
+
+
+def test_a_direct_start_takes_a_place_too() -> None:
+    crew = crew_of(1)
+    crew.seats[0].places = 1
+    assert crew.start_now(FakeCall(1), 0.0) is crew.seats[0]
+    assert crew.seats[0].is_leaving
+    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert crew.start_now(FakeCall(2), 0.0) is None
+
+
+def test_coroutines_take_places() -> None:
+    crew = crew_of(1)
+    crew.seats[0].places = 2
+    add(crew, UNKNOWN, UNKNOWN, UNKNOWN, is_coroutine=True)
+    assert given(crew) == [("a", [1]), ("a", [2])]
+    assert crew.workers_wanted() == 1
+
+
+def test_nothing_runs_beside_a_leaving_worker_s_last_call() -> None:
+    crew = crew_of(1)
+    add(crew, UNKNOWN)
+    given(crew)
+    crew.retire(crew.seats[0])
+    crew.seats.append(Seat("b"))
+    add(crew, UNKNOWN, first=2)
+    assert given(crew) == []
+    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert given(crew) == [("b", [2])]
+
+
+def test_a_seat_on_hold_gets_nothing_ahead_until_it_has_answered() -> None:
+    crew = crew_of(1)
+    (running,) = add(crew, QUICK)
+    given(crew)
+    crew.hold(running.seat)
+    add(crew, QUICK, QUICK, first=2)
+    assert given(crew) == []
+    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert given(crew) == [("a", [2, 3])]
+
+
+def test_a_call_that_is_added_again_is_the_next_one() -> None:
+    crew = crew_of(1)
+    calls = add(crew, UNKNOWN, UNKNOWN)
+    given(crew)
+    dead = crew.seats[0]
+    crew.retire(dead)
+    assert crew.remove(dead) == [calls[0]]
+    dead.under_way.clear()
+    crew.add_again(calls[0])
+    assert calls[0].seat is None
+    crew.seats.append(Seat("b"))
+    assert given(crew) == [("b", [1])]
