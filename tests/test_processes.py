@@ -427,6 +427,29 @@ async def test_a_cancel_while_leaving_is_immediate_and_leaves_nothing(tmp_path: 
     assert not is_alive(pids[0])
 
 
+async def test_a_cancel_while_leaving_does_not_wait_for_atexit_hooks(tmp_path: Path) -> None:
+    pids: list[int] = []
+    leaving = asyncio.Event()
+
+    async def main() -> None:
+        async with Runtime(processes=1) as rt:
+            pids.append(await rt.to_process(work.stay_at_exit))
+            running = rt.options(lane="process").submit(
+                work.note_and_wait, str(tmp_path / "b"), str(tmp_path / "e")
+            )
+            running.add_done_callback(lambda job: job.exception())
+            await exists(tmp_path / "b")
+            leaving.set()
+
+    task = asyncio.create_task(main())
+    await leaving.wait()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert not is_alive(pids[0])
+
+
 async def test_a_preloaded_module_is_there_in_a_fresh_worker() -> None:
     def loaded() -> bool:
         return "colorsys" in sys.modules

@@ -195,11 +195,11 @@ async def test_closing_lets_the_exit_hooks_run(office: Office, tmp_path: Path) -
     assert office.staff.zygote_pid is None
 
 
+@pytest.mark.parametrize("farewell", [0.0, 0.05])
 @pytest.mark.parametrize("what", ["call", "coroutine", "stopped", "hired"])
 async def test_closing_leaves_nobody_whatever_they_do(
-    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+    office: Office, tmp_path: Path, what: str, farewell: float
 ) -> None:
-    monkeypatch.setattr("hybridrt._engine.staff._FAREWELL_SECONDS", 0.05)
     (child,) = await office.hire(1)
     path = tmp_path / "began"
 
@@ -217,7 +217,7 @@ async def test_closing_leaves_nobody_whatever_they_do(
     else:
         office.staff.hire()
     pids = [child.pid, office.staff.zygote_pid or 0]
-    await office.staff.close()
+    await office.staff.close(farewell)
     assert [is_gone(pid) for pid in pids] == [True, True]
     assert len(office.deaths) == 1 + (what == "hired")
 

@@ -20,6 +20,7 @@ _BOOT = (
     "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
 )
 
+_HURRIED_SECONDS = 0.5
 _GOING_SECONDS = 5.0
 """What a zygote that was hung up on has to go by itself: it takes milliseconds, where nobody has stopped it."""
 
@@ -157,11 +158,7 @@ class Nursery:
         self._control = None
         self._cut_lifeline()
         self._on_loop_closed()
-        try:
-            process.wait(timeout=_GOING_SECONDS)  # milliseconds: its workers are dead, and it hears of us
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        _hurry(process)
 
     def forsake(self) -> None:
         """In a process forked from ours: give back our copies of the descriptors; the zygote stays our parent's."""
@@ -196,9 +193,17 @@ class Nursery:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 0.02)
         except asyncio.CancelledError:
-            process.kill()
-            process.wait()
+            _hurry(process)
             raise
+
+
+def _hurry(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a zygote that was hung up on, where nobody may await: milliseconds, if it has not been stopped."""
+    try:
+        process.wait(timeout=_HURRIED_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class _Anchor:

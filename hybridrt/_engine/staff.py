@@ -11,7 +11,8 @@ from . import wire
 from .child import Child
 from .nursery import Nursery
 
-_FAREWELL_SECONDS = 1.0
+FAREWELL_SECONDS = 1.0
+"""What a worker has for its atexit hooks."""
 
 
 class Staff:
@@ -134,14 +135,14 @@ class Staff:
             child.forsake()
         self._nursery.forsake()
 
-    async def close(self) -> None:
+    async def close(self, farewell: float = FAREWELL_SECONDS) -> None:
         """Dismiss everybody: a farewell first (atexit hooks run), a kill for who stays. Nothing is left behind."""
         try:
-            if self._children:
+            if self._children and farewell > 0:
                 self._all_gone = self._loop.create_future()
                 for child in self._children.values():
                     child.send(wire.pack(wire.QUIT, 0, 0))
-                await asyncio.wait([self._all_gone], timeout=_FAREWELL_SECONDS)
+                await asyncio.wait([self._all_gone], timeout=farewell)
         finally:
             for child in tuple(self._children.values()):
                 child.kill()

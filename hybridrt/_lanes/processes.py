@@ -334,6 +334,7 @@ class ProcessLane:
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for what was accepted, interrupt the rest, kill what does not stop."""
         self._closed = self._closed or LEFT
+        is_cut_short = True
         try:
             for patience in (grace, self._grace):
                 if self._is_empty():
@@ -341,6 +342,7 @@ class ProcessLane:
                 self._emptied = self._loop.create_future()
                 await asyncio.wait([self._emptied], timeout=patience)
                 self._abandon_calls()
+            is_cut_short = False
         finally:
             self._abandon_calls()
             if self._stuck_check is not None:
@@ -348,7 +350,7 @@ class ProcessLane:
             for child, seat in self._seats.items():
                 if seat.under_way:
                     child.kill(_DID_NOT_STOP)
-            await self._workforce.close()
+            await self._workforce.close(*([0.0] if is_cut_short else []))
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""

@@ -14,7 +14,7 @@ from .._core.crew import Crew, Seat
 from .._core.settings import Settings
 from .._engine import parcel, wire
 from .._engine.child import Child
-from .._engine.staff import Staff
+from .._engine.staff import FAREWELL_SECONDS, Staff
 from ..errors import WorkerStartError
 from .job import ProcessJob
 
@@ -22,7 +22,6 @@ _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
 _EARLY_DEATHS = 5
 _HIRE_AGAIN_SECONDS = 0.5
-_FAREWELL_SECONDS = 1.0
 _WATCH_SECONDS = 0.5
 
 
@@ -135,7 +134,7 @@ class Workforce:
         """Let this worker go: its atexit hooks run, for a while."""
         self._crew.retire(self.seats[child])
         child.send(wire.pack(wire.QUIT, 0, 0))
-        self._loop.call_later(_FAREWELL_SECONDS, child.kill)
+        self._loop.call_later(FAREWELL_SECONDS, child.kill)
 
     def _watch_later(self) -> None:
         self._watch = self._loop.call_later(min(_WATCH_SECONDS, self._idle / 2), self._look_around)
@@ -196,11 +195,11 @@ class Workforce:
                     f"only {len(self.seats)} of {wanted} worker processes could be started"
                 )
 
-    async def close(self) -> None:
-        """Dismiss everybody. Nothing is left behind."""
+    async def close(self, farewell: float = FAREWELL_SECONDS) -> None:
+        """Dismiss everybody, with so many seconds for their atexit hooks. Nothing is left behind."""
         if self._watch is not None:
             self._watch.cancel()
-        await self._staff.close()
+        await self._staff.close(farewell)
 
     def forsake(self) -> None:
         """In a process forked from ours: give back our copies of the descriptors."""
