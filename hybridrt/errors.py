@@ -87,6 +87,8 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
     ``seconds``      for how long the call had been running
     ``stack``        the Python stack at the moment of the crash, where faulthandler could write it, else ""
     ``attempts``     how often the call was run, each time with the death of its worker (``options(retries=...)``)
+    ``is_out_of_memory``   it got SIGKILL, and the kernel counts a process killed for want of memory: in a memory
+                     cgroup of ours (then it was surely one of ours), else on the machine (then very likely this one)
     """
 
     def __init__(
@@ -99,8 +101,10 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
         seconds: float = 0.0,
         stack: str = "",
         attempts: int = 1,
+        is_out_of_memory: bool = False,
     ) -> None:
         super().__init__(message)
+        self.is_out_of_memory = is_out_of_memory
         self.pid = pid
         self.function = function
         self.exitcode = exitcode

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hybridrt._core.budget import CpuBudget, cpu_budget, read_text
+from hybridrt._core.budget import CpuBudget, cpu_budget
+from hybridrt._core.cgroups import read_text
 
 V2 = "25 22 0:21 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n"
 V1 = "31 23 0:28 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n"

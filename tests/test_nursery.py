@@ -18,6 +18,7 @@ from helpers import until
 from hybridrt._core.settings import Settings
 from hybridrt._engine import nursery, parcel, wire
 from hybridrt._engine.blackbox import BlackBox
+from hybridrt._engine.conditions import Conditions
 from hybridrt._engine.nursery import Nursery
 from hybridrt._engine.zygote import receive_message, send_message
 
@@ -295,7 +296,7 @@ async def test_a_refused_fork_is_told_with_its_reason(household: Household, fake
     household.fork(3)
     (zygote,) = fake
     assert receive_message(zygote.control) == (("path", sys.path), [])
-    assert receive_message(zygote.control) == (("nice", 0), [])
+    assert receive_message(zygote.control) == (("conditions", Conditions(0, 500, 0)), [])
     message, fds = receive_message(zygote.control)
     assert message == ("fork", 3)
     assert len(fds) == 3
@@ -311,7 +312,7 @@ async def test_a_refused_fork_is_told_with_its_reason(household: Household, fake
 async def test_all_that_has_come_is_told_in_one_go(household: Household, fake: list[FakeZygote]) -> None:
     household.fork(1)
     (zygote,) = fake
-    for _ in range(3):  # the path, how nice workers are, the wish for one
+    for _ in range(3):  # the path, the conditions, the wish for one
         _, fds = receive_message(zygote.control)
         for fd in fds:
             os.close(fd)
@@ -329,7 +330,7 @@ async def test_a_zygote_that_hung_up_and_will_not_go_is_killed(
 ) -> None:
     household.fork(1)
     (zygote,) = fake
-    for _ in range(3):  # the path, how nice workers are, the wish for one
+    for _ in range(3):  # the path, the conditions, the wish for one
         _, fds = receive_message(zygote.control)
         for fd in fds:
             os.close(fd)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hybridrt._lanes.obituary import crash_report
+from hybridrt._lanes.obituary import Death, crash_report
 
 
 def child(stack: str = "", fate: str = "") -> Any:
@@ -31,7 +31,7 @@ def job(name: str = "f", crashes: int = 1) -> Any:
     ],
 )
 def test_the_message_says_how_and_why(exitcode: int | None, says: str, name: str | None) -> None:
-    crash = crash_report(job("pkg.work"), child(), exitcode, 1.5, 1)
+    crash = crash_report(job("pkg.work"), child(), Death(exitcode), 1.5, 1)
     assert says in str(crash)
     assert str(crash).startswith("pkg.work was lost: its worker process 4711 ")
     assert "was not run again" in str(crash)
@@ -40,22 +40,24 @@ def test_the_message_says_how_and_why(exitcode: int | None, says: str, name: str
 
 
 def test_the_stack_at_the_crash_is_shown_and_kept() -> None:
-    crash = crash_report(job(), child('File "x.py", line 1 in f'), -11, 0.1, 1)
+    crash = crash_report(job(), child('File "x.py", line 1 in f'), Death(-11), 0.1, 1)
     assert crash.stack == 'File "x.py", line 1 in f'
     assert 'The Python stack at the crash:\nFile "x.py"' in str(crash)
 
 
 def test_coroutines_that_shared_the_worker_are_counted() -> None:
-    assert "with 2 other coroutine calls on the same worker" in str(crash_report(job(), child(), -9, 0.1, 3))
+    assert "with 2 other coroutine calls on the same worker" in str(
+        crash_report(job(), child(), Death(-9), 0.1, 3)
+    )
 
 
 def test_what_was_run_several_times_is_named_and_not_run_again() -> None:
-    crash = crash_report(job(crashes=3), child(), -9, 0.1, 1)
+    crash = crash_report(job(crashes=3), child(), Death(-9), 0.1, 1)
     assert crash.attempts == 3
     assert "has now been run 3 times, and each time its worker died" in str(crash)
 
 
 def test_a_kill_of_our_own_is_owned_up_to() -> None:
     assert "was killed by hybridrt after 0.1 s of it. The reason: it hung." in str(
-        crash_report(job(), child(fate="it hung"), -9, 0.1, 1)
+        crash_report(job(), child(fate="it hung"), Death(-9), 0.1, 1)
     )

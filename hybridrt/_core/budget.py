@@ -5,8 +5,7 @@ that neither ``os.cpu_count`` nor ``os.process_cpu_count`` knows of: on a 64-CPU
 get 64 workers that spend their time throttled.
 
 The quota is in ``cpu.max`` (cgroup v2) or in ``cpu.cfs_quota_us`` and ``cpu.cfs_period_us`` (v1). Each group above
-ours may set one too, so the least along the path up to the mount counts; ``/proc/self/cgroup`` says where we are and
-``/proc/self/mountinfo`` where that is mounted (proc(5), cgroups(7), the kernel's admin-guide/cgroup-v2).
+ours may set one too, so the least along the path up to the mount counts (where that is: ``cgroups``).
 """
 
 from __future__ import annotations
@@ -14,16 +13,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-Read = Callable[[str], str | None]
+from .cgroups import Read, folders, read_text
 
 OVERRIDES = ("HYBRIDRT_CPU_COUNT", "PYTHON_CPU_COUNT")
-
-# Where distributions mount them, for a /proc that hides mountinfo.
-_USUAL_V1 = ("/sys/fs/cgroup/cpu", "/sys/fs/cgroup/cpu,cpuacct")
-_USUAL_V2 = ("/sys/fs/cgroup",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,15 +88,6 @@ def cpu_budget(
     return CpuBudget(cpus, reason, online, affinity, quota, None)
 
 
-def read_text(path: str) -> str | None:
-    """The text of a (small, virtual) file, None where it cannot be read."""
-    try:
-        with open(path, encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except (OSError, ValueError):
-        return None
-
-
 def _count(cpus: int) -> str:
     return "1 CPU" if cpus == 1 else f"{cpus} CPUs"
 
@@ -145,7 +131,7 @@ def _least_quota(read: Read) -> tuple[float | None, str]:
     """The least quota of our cgroup and those above it, in CPUs, and the file that sets it."""
     least: float | None = None
     source = ""
-    for folder, is_v2 in _folders(read):
+    for folder, is_v2 in folders(read, "cpu"):
         quota = _quota_v2(read, folder) if is_v2 else _quota_v1(read, folder)
         if quota is not None and (least is None or quota < least):
             least, source = quota, f"{folder}/{'cpu.max' if is_v2 else 'cpu.cfs_quota_us'}"
@@ -168,62 +154,3 @@ def _ratio(quota: str, period: str) -> float | None:
     except ValueError:  # "max": no limit
         return None
     return of / per if of > 0 and per > 0 else None  # v1 says -1 for no limit
-
-
-def _folders(read: Read) -> Iterator[tuple[str, bool]]:
-    """The folders of our cgroup and of those above it, as far as they are mounted, and whether they are v2."""
-    mounts = _mounts(read("/proc/self/mountinfo"))
-    for path, is_v2 in _memberships(read("/proc/self/cgroup")):
-        for mount, below in _views(path, [m[:2] for m in mounts if m[2] is is_v2]):
-            parts = [part for part in below.split("/") if part]
-            for depth in range(len(parts), -1, -1):
-                yield "/".join([mount.rstrip("/"), *parts[:depth]]), is_v2
-
-
-def _memberships(text: str | None) -> Iterator[tuple[str, bool]]:
-    """Paths of our groups in the hierarchies that may limit CPU time: lines are ``id:controllers:path``."""
-    for line in (text or "").splitlines():
-        number, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
-        if number == "0" and not controllers:
-            yield path, True
-        elif "cpu" in controllers.split(","):
-            yield path, False
-
-
-def _mounts(text: str | None) -> list[tuple[str, str, bool]]:
-    """(root within the hierarchy, where it is mounted, whether it is v2) of each CPU-limiting cgroup mount."""
-    if text is None:
-        usual = [(path, False) for path in _USUAL_V1] + [(path, True) for path in _USUAL_V2]
-        return [("/", path, is_v2) for path, is_v2 in usual]
-    found = []
-    for line in text.splitlines():
-        left, dash, right = line.partition(" - ")
-        fields, kind = left.split(" "), right.split(" ")
-        if not dash or len(fields) < 5 or len(kind) < 3:
-            continue
-        if kind[0] == "cgroup2" or (kind[0] == "cgroup" and "cpu" in kind[2].split(",")):
-            found.append((_unescape(fields[3]), _unescape(fields[4]), kind[0] == "cgroup2"))
-    return found
-
-
-def _unescape(path: str) -> str:
-    # The kernel writes space, tab, newline and backslash as octal numbers; the backslash comes last.
-    for code, char in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
-        path = path.replace(code, char)
-    return path
-
-
-def _views(path: str, mounts: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Where our group is seen: (mount point, our path below it).
-
-    A container without a namespace of its own for cgroups has its group bound to the mount point, with the path on
-    the host in ``/proc/self/cgroup``: the mount's root is cut off. In a group outside of our namespace the path
-    climbs (``/../..``), and on some hosts no root fits: what is mounted is the nearest thing to ours then.
-    """
-    fitting = [
-        (mount, path[len(root.rstrip("/")) :])
-        for root, mount in mounts
-        if ".." not in path.split("/") and (path == root or path.startswith(f"{root.rstrip('/')}/"))
-    ]
-    yield from fitting or [(mount, "") for _, mount in mounts]

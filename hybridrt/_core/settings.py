@@ -9,10 +9,15 @@ from difflib import get_close_matches
 from typing import Any
 
 from .budget import cpu_budget
+from .neighbours import neighbours_here
+from .sizes import in_words, parse_bytes
+
+LEAST_WORKER_MEMORY = 16_000_000
+"""A worker lives on 2 MB, but does nothing with it: importing asyncio takes 3 MB, a thread 8."""
 
 
-def _setting(default: Any, doc: str) -> Any:
-    return field(default=default, metadata={"doc": doc})
+def _setting(default: Any, doc: str, *, is_size: bool = False) -> Any:
+    return field(default=default, metadata={"doc": doc, "is_size": is_size})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +36,7 @@ class Settings:
     max_worker_memory: int = _setting(
         0,
         "Bytes of its own above which a worker process is replaced by a fresh one, between two calls; 0 means never.",
+        is_size=True,
     )
     shutdown_grace: float = _setting(
         10.0, "Seconds that leaving the runtime waits for accepted work before it stops it."
@@ -44,6 +50,25 @@ class Settings:
     nice: int = _setting(
         4,
         "By how much workers yield to the event loop's process where CPUs are scarce: 0 (not at all) to 19.",
+    )
+    oom_score_adj: int = _setting(
+        500,
+        "By how much workers are likelier than the event loop's process to be killed where memory runs out: "
+        "0 to 1000 (Linux).",
+    )
+    worker_threads: int = _setting(
+        0,
+        "Threads that OpenMP, BLAS and the like may use in each worker; 0 means our CPUs divided by `processes`.",
+    )
+    worker_memory_limit: int = _setting(
+        0,
+        'Most memory of its own that a worker may take, in bytes or as "512MB"; beyond, a call gets MemoryError '
+        "(0: no limit; Linux).",
+        is_size=True,
+    )
+    shared_by: int = _setting(
+        0,
+        "Processes like this one that share the CPUs; 0 means found out: a server's workers, pytest-xdist's, ours.",
     )
     loop_lag: float = _setting(
         0.1, "Seconds between two measurements of the loop's lag for stats(); 0 turns it off."
@@ -61,8 +86,23 @@ class Settings:
         if self.nice > 19:
             raise ValueError(f"Runtime(nice={self.nice}) makes no sense: it must be at most 19")
         _require_modules(self.preload)
-        if self.processes == 0:
-            object.__setattr__(self, "processes", cpu_budget().cpus)
+        for name in ("worker_threads", "shared_by", "oom_score_adj", "worker_memory_limit"):
+            _require_count(name, getattr(self, name), least=0)
+        _require_oom_score(self.oom_score_adj)
+        _require_room_to_live(self.worker_memory_limit)
+        self._divide_cpus()
+
+    def _divide_cpus(self) -> None:
+        """Fill in what is 0 and means: as many as fit."""
+        if not self.shared_by:
+            object.__setattr__(self, "shared_by", neighbours_here(os.environ).processes)
+        if self.processes and self.worker_threads:
+            return
+        cpus = cpu_budget(shared_by=self.shared_by).cpus
+        if not self.processes:
+            object.__setattr__(self, "processes", cpus)
+        if not self.worker_threads:
+            object.__setattr__(self, "worker_threads", max(1, cpus // self.processes))
 
     @classmethod
     def load(cls, given: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
@@ -76,12 +116,19 @@ class Settings:
                 close = get_close_matches(name, known, 1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"Runtime has no setting {name!r}{hint} (there are: {', '.join(known)})")
-        values: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        values: dict[str, Any] = {
+            name: _parse_size(f"Runtime({name}=...)", value)
+            if known[name].metadata["is_size"] and isinstance(value, str)
+            else value
+            for name, value in given.items()
+            if value is not None
+        }
         from_environment = []
         for name, f in known.items():
             text = environ.get(variable := f"HYBRIDRT_{name.upper()}")
             if text is not None and name not in values:
-                values[name] = _parse(variable, text, f.default)
+                is_size = f.metadata["is_size"]
+                values[name] = _parse_size(variable, text) if is_size else _parse(variable, text, f.default)
                 from_environment.append(name)
         try:
             return cls(**values)
@@ -104,6 +151,14 @@ def _parse(variable: str, text: str, default: object) -> object:
         ) from None
 
 
+def _parse_size(where: str, text: str) -> int:
+    try:
+        return parse_bytes(text)
+    except ValueError as exc:
+        where = where if where.endswith(")") else f"environment variable {where}"
+        raise ValueError(f"{where}: {exc}") from None
+
+
 def _require_count(name: str, value: object, *, least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"Runtime({name}=...) must be an integer, not {type(value).__name__}")
@@ -117,6 +172,20 @@ def _require_seconds(name: str, value: object) -> None:
     if not 0 <= value < float("inf"):
         raise ValueError(
             f"Runtime({name}={value}) makes no sense: it must be a finite number of seconds, 0 or more"
+        )
+
+
+def _require_oom_score(value: int) -> None:
+    if value > 1000:
+        raise ValueError(f"Runtime(oom_score_adj={value}) makes no sense: it must be at most 1000")
+
+
+def _require_room_to_live(value: int) -> None:
+    if 0 < value < LEAST_WORKER_MEMORY:
+        raise ValueError(
+            f"Runtime(worker_memory_limit={value}) makes no sense: a worker needs at least "
+            f"{in_words(LEAST_WORKER_MEMORY)} to do anything, and it is meant in bytes "
+            '(write "512MB" for megabytes)'
         )
 
 

@@ -76,11 +76,11 @@ class CoroutineLoop:
         try:
             # Now, not in the task: the frame's payload is overwritten by the next frame.
             fn, args, kwargs = desk.unpack_call(frame)
+            task = self._loop.create_task(_run(fn, args, kwargs))
         except BaseException as exc:
             kind, payload = desk.pack_failure(exc)
             desk.answer(kind, frame.number, began, payload)
             return
-        task = self._loop.create_task(_run(fn, args, kwargs))
         self._tasks[frame.number] = task
         task.add_done_callback(partial(self._answer, desk, frame.number, began))
 

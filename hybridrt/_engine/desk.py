@@ -82,6 +82,8 @@ class Desk:
         """The answer's kind and payload for a result, or for its failure to be pickled."""
         try:
             return wire.RESULT, parcel.dumps(result)
+        except MemoryError as exc:
+            return self.pack_failure(exc)
         except Exception as exc:
             from .culprit import find_culprit, reason_of
 

@@ -11,7 +11,9 @@ import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from .._core.native_threads import thread_variables
 from .._core.settings import Settings
+from .conditions import Conditions
 from .zygote import open_control, receive_message, send_message
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
@@ -90,6 +92,7 @@ class Nursery:
                     stdin=subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(), line),
                     process_group=0,
+                    env=self._environment(),
                 )
             except OSError:
                 ours.close()
@@ -102,10 +105,21 @@ class Nursery:
         self._loop.add_reader(ours, self._on_readable, _Anchor(self._loop_dropped_us))
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
-        send_message(ours, ("nice", self._settings.nice))
+        settings = self._settings
+        conditions = Conditions(settings.nice, settings.oom_score_adj, settings.worker_memory_limit)
+        send_message(ours, ("conditions", conditions))
         if self._preload:
             send_message(ours, ("preload", self._preload))
         return ours
+
+    def _environment(self) -> dict[str, str]:
+        """What the zygote, and so every worker, finds in ``os.environ``: ours, and what only workers need to know."""
+        settings = self._settings
+        environ = dict(os.environ)
+        environ.update(thread_variables(settings.worker_threads, environ))
+        # For a runtime inside a worker.
+        environ["HYBRIDRT_SHARED_BY"] = str(settings.shared_by * settings.processes)
+        return environ
 
     def _on_readable(self, _: _Anchor) -> None:
         while self._control is not None:

@@ -23,6 +23,8 @@ def dumps(obj: object) -> bytes:
     """``obj`` as bytes that ``loads`` understands in any process of ours; raises what the pickler raises."""
     try:
         data = pickle.dumps(obj, _PROTOCOL)
+    except MemoryError:
+        raise  # by value it would take more
     except Exception:
         # A lambda, a local function, a class of __main__ seen from a worker: by value then. Where that fails too,
         # cloudpickle's error is the one to report, because it got further.

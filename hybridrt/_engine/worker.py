@@ -30,7 +30,9 @@ from types import FrameType
 from .._core.interrupt import Interrupted
 from . import wire
 from .blackbox import BlackBox
+from .conditions import Conditions
 from .desk import Desk
+from .memory import MemoryCap
 
 INTERRUPT = signal.SIGUSR1 if sys.platform == "darwin" else signal.SIGRTMIN + 6
 """A real-time signal, so that SIGUSR1 and SIGUSR2 stay the user's; macOS has none of these."""
@@ -132,9 +134,18 @@ def _is_importing(at: FrameType | None) -> bool:
     return False
 
 
-def main(channel: socket, tokens: int, box: BlackBox) -> None:
+def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) -> None:
     """Be a worker until the parent has had enough; called in a process fresh from the zygote."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one Ctrl-C is the parent's to answer
     box.record_crashes()
+    cap = conditions.take_on()
     with channel:
-        Worker(Desk(channel), tokens, box).serve()
+        Worker(_desk(channel, cap), tokens, box).serve()
+
+
+def _desk(channel: socket, cap: MemoryCap | None) -> Desk:
+    if cap is None:
+        return Desk(channel)
+    from .capped import CappedDesk
+
+    return CappedDesk(channel, cap)

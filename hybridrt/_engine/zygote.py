@@ -7,7 +7,7 @@ worker: no guard is needed, and the top level of a script never runs twice.
 It speaks with our process over one datagram-like socket (whole messages, descriptors attached):
 
     to the zygote     ("fork", id) with the worker's channel, token pipe and black box
-                      ("preload", names)   ("path", sys.path)   ("nice", of the workers to come)
+                      ("preload", names)   ("path", sys.path)   ("conditions", of the workers to come)
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
 
@@ -31,6 +31,7 @@ from typing import Any
 
 from . import lifeline, worker
 from .blackbox import BlackBox
+from .conditions import Conditions
 
 _MOST_MESSAGE = 1 << 17
 _MOST_FDS = 3
@@ -75,7 +76,7 @@ class Zygote:
         self._line = line
         self._parent = parent
         self._children: set[int] = set()
-        self._nice = 0
+        self._conditions = Conditions()
         self._adopts_orphans = False
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
@@ -120,8 +121,8 @@ class Zygote:
                     self._preload(name)
             case ("path", path):
                 sys.path[:] = path
-            case ("nice", nice):
-                self._nice = nice
+            case ("conditions", conditions):
+                self._conditions = conditions
         return None
 
     def _preload(self, name: str) -> None:
@@ -172,12 +173,12 @@ class Zygote:
         except OSError:
             pass  # the zygote was quicker
         lifeline.hold_on(self._line)
-        os.nice(self._nice)  # here, not in the zygote: it has to be quick when our process dies
         channel, tokens, box = fds
+        conditions = self._conditions  # not for the zygote itself: it has to be quick when our process dies
 
         def life() -> None:
             gc.enable()
-            worker.main(socket.socket(fileno=channel), tokens, BlackBox(box))
+            worker.main(socket.socket(fileno=channel), tokens, BlackBox(box), conditions)
 
         return life
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import signal
-from typing import Any
+from typing import Any, NamedTuple
 
+from .._core.oom import OomEvidence
+from .._core.sizes import in_words
 from .._engine.child import Child
 from ..errors import WorkerCrashed, WorkerStartError
 from .job import ProcessJob
+
+MAY_BE_OOM = (-signal.SIGKILL, None)
+"""How a worker ends that the kernel kills for want of memory; None: nobody was there to see."""
 
 _LIKELY = {
     "SIGKILL": "something sent it SIGKILL: the kernel does when memory runs out, as do container limits and operators",
@@ -19,12 +24,20 @@ _LIKELY = {
 }
 
 
+class Death(NamedTuple):
+    """What is known of a worker's end: its exit code (None: nothing), the out-of-memory counters, its memory limit."""
+
+    exitcode: int | None
+    oom: OomEvidence | None = None
+    memory_limit: int = 0
+
+
 def crash_report(
-    job: ProcessJob[Any], child: Child, exitcode: int | None, seconds: float, calls: int
+    job: ProcessJob[Any], child: Child, death: Death, seconds: float, calls: int
 ) -> WorkerCrashed:
     """The error for a call that was lost with ``child``; ``calls`` is how many coroutines shared the worker."""
     function = job.function.name
-    how, why = _cause(child, exitcode)
+    how, why = _cause(child, death)
     shared = f", with {calls - 1} other coroutine calls on the same worker" if calls > 1 else ""
     message = (
         f"{function} was lost: its worker process {child.pid} {how} after {seconds:.3g} s of it{shared}. {why}. "
@@ -37,10 +50,11 @@ def crash_report(
         message,
         pid=child.pid,
         function=function,
-        exitcode=exitcode,
+        exitcode=death.exitcode,
         seconds=seconds,
         stack=stack,
         attempts=job.crashes,
+        is_out_of_memory=death.oom is not None and death.oom.is_out_of_memory,
     )
 
 
@@ -61,16 +75,60 @@ def start_error(function: str, error: OSError) -> WorkerStartError:
     )
 
 
-def _cause(child: Child, exitcode: int | None) -> tuple[str, str]:
+def _cause(child: Child, death: Death) -> tuple[str, str]:
     if child.fate:
         return "was killed by hybridrt", f"The reason: {child.fate}"
+    exitcode, oom, memory_limit = death
     if exitcode is None:
+        if oom is not None and oom.is_out_of_memory:
+            return "died", _out_of_memory(oom)
         return "died", "How is not known, because the process that starts and reaps workers died as well"
     if exitcode >= 0:
-        return f"exited with code {exitcode}", "Something in it called os._exit, or closed its descriptors"
+        why = "Something in it called os._exit, or closed its descriptors"
+        return f"exited with code {exitcode}", why + _limit_to_blame(memory_limit)
     try:
         name = signal.Signals(-exitcode).name
     except ValueError:
         name = f"signal {-exitcode}"
+    how = f"was killed by {name}"
+    if name == "SIGKILL" and oom is not None:
+        return how, _out_of_memory(oom) if oom.is_out_of_memory else _not_out_of_memory(oom)
     reason = _LIKELY.get(name, f"It got {name}")
-    return f"was killed by {name}", reason[0].upper() + reason[1:]
+    if name not in ("SIGKILL", "SIGTERM"):
+        reason += _limit_to_blame(memory_limit)
+    return how, reason[0].upper() + reason[1:]
+
+
+def _out_of_memory(oom: OomEvidence) -> str:
+    if oom.is_machine:
+        has = f", which has {in_words(oom.allowed)}" if oom.allowed else ""
+        what = (
+            f"Very likely it ran out of memory: the kernel has killed a process on this machine{has} for want of "
+            f"memory (oom_kill in {oom.counter} went up)"
+        )
+    else:
+        may = f", which may use {in_words(oom.allowed)}" if oom.allowed else ""
+        what = (
+            f"It ran out of memory: the kernel killed it, as {oom.counter} counts, for want of memory in this "
+            f"control group (container){may}"
+        )
+    return (
+        f"{what}. Give each call less to do, run fewer at once (processes=), or allow more memory; with "
+        "worker_memory_limit such a call gets a MemoryError instead"
+    )
+
+
+def _not_out_of_memory(oom: OomEvidence) -> str:
+    return (
+        "Something sent it SIGKILL: an operator, a supervisor or a container that is being stopped. It was hardly the "
+        f"kernel for want of memory, which has counted no such kill ({oom.counter})"
+    )
+
+
+def _limit_to_blame(memory_limit: int) -> str:
+    if not memory_limit:
+        return ""
+    return (
+        f". Or its memory limit did it (worker_memory_limit, {in_words(memory_limit)}): C code that cannot get memory "
+        "often crashes or exits, where Python would raise MemoryError; raise the limit, or give the call less to do"
+    )

@@ -32,7 +32,7 @@ from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
-from .obituary import crash_report, start_error
+from .obituary import MAY_BE_OOM, Death, crash_report, start_error
 from .sending import send_calls
 from .unsendable import unsendable_call
 from .workforce import Workforce
@@ -58,6 +58,7 @@ class ProcessLane:
     ) -> None:
         self._loop = loop
         self._grace = settings.interrupt_grace
+        self._memory_limit = settings.worker_memory_limit
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
         self._workforce = Workforce(
@@ -190,13 +191,16 @@ class ProcessLane:
             self._crew.lost(seat, child.box.started)
         lost = self._crew.remove(seat)
         seat.under_way = {}
+        is_a_riddle = exitcode in MAY_BE_OOM and not child.fate
+        oom = self._workforce.oom.look(monotonic()) if is_a_riddle else None
+        death = Death(exitcode, oom, self._memory_limit)
         for job in reversed(lost):
-            self._lost(job, child, exitcode, monotonic() - seat.progress, len(lost))
+            self._lost(job, child, death, monotonic() - seat.progress, len(lost))
         if self._crew.waiting:
             self._pump_soon()
         self._tell_if_empty()
 
-    def _lost(self, job: _Call, child: Child, exitcode: int | None, seconds: float, calls: int) -> None:
+    def _lost(self, job: _Call, child: Child, death: Death, seconds: float, calls: int) -> None:
         """This call was running when its worker died."""
         if job.done():
             job.let_go()
@@ -209,7 +213,7 @@ class ProcessLane:
             return
         job.let_go()
         self._counters.failed += 1
-        job.set_exception(crash_report(job, child, exitcode, seconds, calls))
+        job.set_exception(crash_report(job, child, death, seconds, calls))
 
     def _check_stuck(self) -> None:
         self._stuck_check = None

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, TypeAlias
 
 from .._core.crew import Crew, Seat
+from .._core.oom import OomWatch
 from .._core.settings import Settings
 from .._engine import parcel, wire
 from .._engine.child import Child
@@ -69,6 +70,7 @@ class Workforce:
             on_loop_closed=on_loop_closed,
         )
         self.seats: dict[Child, _Seat] = {}
+        self.oom = OomWatch()
         self.path_news = self._staff.path_news
         self._early_deaths = 0
         self._cloudpickle_is_preloaded = False
@@ -91,6 +93,7 @@ class Workforce:
         now = monotonic()
         if now < self._hire_not_before:
             return False
+        self.oom.begin()
         if parcel.by_value_is_used():
             self._preload_cloudpickle()
         try:
