@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from hybridrt._core.oom import OomEvidence
 from hybridrt._lanes.obituary import Death, crash_report
 
 
@@ -61,3 +62,59 @@ def test_a_kill_of_our_own_is_owned_up_to() -> None:
     assert "was killed by hybridrt after 0.1 s of it. The reason: it hung." in str(
         crash_report(job(), child(fate="it hung"), Death(-9), 0.1, 1)
     )
+
+
+OURS = "/sys/fs/cgroup/memory.events"
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "oom", "is_out_of_memory", "says"),
+    [
+        (
+            -9,
+            OomEvidence(True, OURS, False, 2 * 10**9),
+            True,
+            f"It ran out of memory: the kernel killed it, as {OURS} counts, for want of memory in this control group "
+            "(container), which may use 2 GB. Give each call less to do, run fewer at once (processes=), or allow more",
+        ),
+        (
+            -9,
+            OomEvidence(True, OURS, False, None),
+            True,
+            "in this control group (container). Give each call less",
+        ),
+        (
+            -9,
+            OomEvidence(True, "/proc/vmstat", True, 16 * 10**9),
+            True,
+            "Very likely it ran out of memory: the kernel has killed a process on this machine, which has 16 GB, for "
+            "want of memory (oom_kill in /proc/vmstat went up). Give each call less to do",
+        ),
+        (None, OomEvidence(True, OURS, False, None), True, "died after 1.5 s of it. It ran out of memory"),
+        (None, OomEvidence(False, OURS, False, None), False, "How is not known"),
+        (
+            -9,
+            OomEvidence(False, OURS, False, 2 * 10**9),
+            False,
+            "Something sent it SIGKILL: an operator, a supervisor or a container that is being stopped. It was hardly "
+            f"the kernel for want of memory, which has counted no such kill ({OURS}). Other calls",
+        ),
+        (-9, None, False, "the kernel does when memory runs out"),
+    ],
+)
+def test_out_of_memory_is_said_where_the_kernel_counted_it(
+    exitcode: int | None, oom: OomEvidence | None, is_out_of_memory: bool, says: str
+) -> None:
+    crash = crash_report(job(), child(), Death(exitcode, oom), 1.5, 1)
+    assert crash.is_out_of_memory is is_out_of_memory
+    assert says in str(crash)
+
+
+@pytest.mark.parametrize(
+    ("exitcode", "is_suspect"), [(1, True), (-11, True), (-6, True), (-9, False), (-15, False), (None, False)]
+)
+def test_a_memory_limit_is_named_where_it_may_have_done_it(exitcode: int | None, is_suspect: bool) -> None:
+    crash = crash_report(job(), child(), Death(exitcode, None, 512_000_000), 1.5, 1)
+    told = "Or its memory limit did it (worker_memory_limit, 512 MB): C code that cannot get memory often crashes"
+    assert (told in str(crash)) is is_suspect
+    assert "worker_memory_limit" not in str(crash_report(job(), child(), Death(exitcode), 1.5, 1))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import FrozenInstanceError, fields
+from functools import partial
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hybridrt import Settings
+from hybridrt._core import settings as settings_room
 from hybridrt._core.budget import cpu_budget
 
 NAMES = [f.name for f in fields(Settings)]
@@ -23,7 +26,11 @@ def test_the_defaults_are_those_in_the_documentation() -> None:
     settings = load()
     assert settings == Settings()
     assert settings.threads == 40
-    assert settings.processes == cpu_budget().cpus >= 1
+    assert settings.processes == cpu_budget(shared_by=settings.shared_by).cpus >= 1
+    assert settings.shared_by >= 1
+    assert settings.worker_threads >= 1
+    assert settings.oom_score_adj == 500
+    assert settings.worker_memory_limit == 0
     assert settings.preload == ()
     assert settings.thread_idle == settings.shutdown_grace == 10.0
     assert settings.interrupt_grace == 0.5
@@ -58,8 +65,10 @@ def test_a_variable_stands_in_for_its_keyword(name: str, text: str, value: objec
 
 def test_each_option_has_its_variable() -> None:
     for name in NAMES:
-        text = "9" if name != "preload" else "nine"
-        assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) in (9, ("nine",))
+        text, value = {"preload": ("nine", ("nine",)), "worker_memory_limit": ("9GB", 9 * 10**9)}.get(
+            name, ("9", 9)
+        )
+        assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) == value
 
 
 def test_a_keyword_wins_over_its_variable_and_none_means_not_given() -> None:
@@ -120,6 +129,27 @@ def test_an_option_like_no_other_is_refused_with_the_list_of_all() -> None:
         ({"preload": ("a..b",)}, ValueError, r"'a\.\.b' is none"),
         ({"preload": ("",)}, ValueError, r"'' is none"),
         ({"preload": (3,)}, ValueError, r"3 is none"),
+        ({"oom_score_adj": -1}, ValueError, r"oom_score_adj=-1\) makes no sense: it must be at least 0"),
+        (
+            {"oom_score_adj": 1001},
+            ValueError,
+            r"oom_score_adj=1001\) makes no sense: it must be at most 1000",
+        ),
+        ({"worker_threads": -1}, ValueError, r"worker_threads=-1\) makes no sense"),
+        ({"worker_threads": "2"}, TypeError, r"worker_threads=\.\.\.\) must be an integer, not str"),
+        ({"shared_by": 1.5}, TypeError, r"shared_by=\.\.\.\) must be an integer, not float"),
+        (
+            {"worker_memory_limit": 512},
+            ValueError,
+            r"needs at least 16 MB .* meant in bytes .*write \"512MB\"",
+        ),
+        ({"worker_memory_limit": "15.9MB"}, ValueError, r"worker_memory_limit=15900000\) makes no sense"),
+        (
+            {"worker_memory_limit": "much"},
+            ValueError,
+            r"Runtime\(worker_memory_limit=\.\.\.\): 'much' is no size",
+        ),
+        ({"worker_memory_limit": 2.5e9}, TypeError, r"must be an integer, not float"),
     ],
 )
 def test_nonsense_is_refused(given: dict[str, Any], error: type[Exception], message: str) -> None:
@@ -136,6 +166,17 @@ def test_nonsense_is_refused(given: dict[str, Any], error: type[Exception], mess
         ("HYBRIDRT_SHUTDOWN_GRACE", "nan", r"shutdown_grace=nan\) makes no sense"),
         ("HYBRIDRT_PROCESSES", "-2", r"processes=-2\) makes no sense"),
         ("HYBRIDRT_PRELOAD", "os;sys", r"'os;sys' is none"),
+        (
+            "HYBRIDRT_WORKER_MEMORY_LIMIT",
+            "1 GO",
+            r"^environment variable HYBRIDRT_WORKER_MEMORY_LIMIT: '1 GO' is",
+        ),
+        (
+            "HYBRIDRT_WORKER_MEMORY_LIMIT",
+            "1MB",
+            r"^environment variable HYBRIDRT_WORKER_MEMORY_LIMIT: .*16 MB",
+        ),
+        ("HYBRIDRT_OOM_SCORE_ADJ", "1001", r"at most 1000"),
     ],
 )
 def test_nonsense_in_the_environment_is_refused(variable: str, text: str, message: str) -> None:
@@ -169,3 +210,44 @@ def test_a_nonsense_value_from_the_environment_names_its_variable() -> None:
         Settings.load({}, {"HYBRIDRT_THREADS": "0"})
     with pytest.raises(ValueError, match=r"^Runtime\(processes=-1\)"):
         Settings.load({"processes": -1}, {"HYBRIDRT_THREADS": "3"})
+
+
+def test_sizes_may_be_written_with_their_unit() -> None:
+    assert load(worker_memory_limit="1.5GiB").worker_memory_limit == 3 << 29
+    assert load({"HYBRIDRT_WORKER_MEMORY_LIMIT": "512MB"}).worker_memory_limit == 512_000_000
+    assert load({"HYBRIDRT_MAX_WORKER_MEMORY": "1GB"}, max_worker_memory="2GB").max_worker_memory == 2 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("given", "processes", "threads"),
+    [
+        ({}, 12, 1),
+        ({"processes": 3}, 3, 4),
+        ({"processes": 5}, 5, 2),
+        ({"processes": 50}, 50, 1),
+        ({"worker_threads": 7}, 12, 7),
+        ({"shared_by": 4}, 3, 1),
+        ({"shared_by": 4, "processes": 1}, 1, 3),
+        ({"shared_by": 50}, 1, 1),
+    ],
+)
+def test_cpus_are_divided_among_processes_and_their_threads(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, int], processes: int, threads: int
+) -> None:
+    machine = partial(cpu_budget, environ={}, xoption="", read={}.get, count_online=lambda: 12)
+    monkeypatch.setattr(settings_room, "cpu_budget", partial(machine, count_affinity=lambda: 12))
+    settings = load(**{"shared_by": 1} | given)
+    assert (settings.processes, settings.worker_threads) == (processes, threads)
+
+
+def test_what_the_user_says_of_his_cpus_is_meant_for_each_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYBRIDRT_CPU_COUNT", "6")
+    assert load(shared_by=3).processes == 6
+    assert load(shared_by=3, processes=2).worker_threads == 3
+
+
+def test_who_shares_the_machine_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["/venv/bin/gunicorn", "-w", "3", "app"])
+    assert load().shared_by == 3
+    assert load({"HYBRIDRT_SHARED_BY": "2"}).shared_by == 2
+    assert load({"HYBRIDRT_SHARED_BY": "2"}, shared_by=1).shared_by == 1

@@ -2,7 +2,8 @@
 
 A call that took too much still holds it when its MemoryError has to be packed and sent; and the arguments of a call
 have to be read before it can be told that they are too large. So the limit is lifted there. It costs two system calls
-an answer, 1 µs, in workers that have a limit.
+an answer, 1 µs, in workers that have a limit. To get as far as that, where not even a traceback's next entry can be
+had, there is the desk's ``spare``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from . import wire
 from .desk import Desk
 from .memory import MemoryCap
 
+_SPARE = 100_000
+"""Bytes; below what malloc takes a mapping of its own for, so that what is freed is there for small objects."""
+
 
 class CappedDesk(Desk):
     """The channel of a worker that lives under ``cap``."""
@@ -21,6 +25,7 @@ class CappedDesk(Desk):
         super().__init__(channel)
         self._cap = cap
         self.reader = _UncappedReader(cap)
+        self.spare = bytearray(_SPARE)
 
     def note(self, frame: wire.Frame) -> bool:
         """Take in a frame that is not a call; False for QUIT."""
@@ -43,6 +48,8 @@ class CappedDesk(Desk):
         """Write one answer, whole, now."""
         self._cap.lift()
         super().answer(kind, number, began, payload)
+        if self.spare is None:
+            self.spare = bytearray(_SPARE)
         self._cap.hold()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
@@ -10,6 +11,10 @@ from typing import Any
 
 from . import wire
 from .desk import Desk
+
+_NO_MEMORY = 1
+"""Exit code where there is no memory even for the loop's own steps: an error in a callback would be logged and no more,
+and the call that it was about never answered."""
 
 
 class CoroutineLoop:
@@ -36,10 +41,13 @@ class CoroutineLoop:
                 self._take(desk, frame, done)
 
         def on_readable() -> None:
-            if desk.receive():
-                take_all()
-            elif not done.done():
-                done.set_result(False)
+            try:
+                if desk.receive():
+                    take_all()
+                elif not done.done():
+                    done.set_result(False)
+            except MemoryError:
+                os._exit(_NO_MEMORY)
 
         self._take(desk, first, done)
         take_all()
@@ -76,7 +84,7 @@ class CoroutineLoop:
         try:
             # Now, not in the task: the frame's payload is overwritten by the next frame.
             fn, args, kwargs = desk.unpack_call(frame)
-            task = self._loop.create_task(_run(fn, args, kwargs))
+            task = self._loop.create_task(_run(desk, fn, args, kwargs))
         except BaseException as exc:
             kind, payload = desk.pack_failure(exc)
             desk.answer(kind, frame.number, began, payload)
@@ -86,6 +94,12 @@ class CoroutineLoop:
 
     def _answer(self, desk: Desk, number: int, began: float, task: asyncio.Task[Any]) -> None:
         # A done callback, not the end of the task: a task that is cancelled before its first step has no end.
+        try:
+            self._answer_for(task, desk, number, began)
+        except MemoryError:
+            os._exit(_NO_MEMORY)
+
+    def _answer_for(self, task: asyncio.Task[Any], desk: Desk, number: int, began: float) -> None:
         del self._tasks[number]
         if task.cancelled():
             if number in self._unwanted:
@@ -112,8 +126,11 @@ class _Escape:
         self.escaped = escaped
 
 
-async def _run(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _run(desk: Desk, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     try:
         return await fn(*args, **kwargs)
     except (SystemExit, KeyboardInterrupt) as exc:
         return _Escape(exc)  # raised out of a task, these would end the loop under all the other calls
+    except MemoryError:
+        desk.spare = None  # else the loop may not get the objects that it ends this task with
+        raise

@@ -24,6 +24,8 @@ class Desk:
         self.put_back: wire.Frame | None = (
             None  # read by one of the two serving loops, and meant for the other
         )
+        # Memory to let go of where there is none left, so that this can be told; only a desk under a limit has some.
+        self.spare: bytearray | None = None
         self._functions: dict[int, Any] = {}
         self._is_worker = True
         os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer

@@ -106,6 +106,13 @@ class Nursery:
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
         settings = self._settings
+        if settings.worker_memory_limit and sys.platform == "darwin":
+            warnings.warn(
+                "worker_memory_limit has no effect on macOS, whose kernel does not keep to RLIMIT_AS: "
+                "max_worker_memory replaces a worker that has grown between two calls",
+                RuntimeWarning,
+                stacklevel=1,
+            )
         conditions = Conditions(settings.nice, settings.oom_score_adj, settings.worker_memory_limit)
         send_message(ours, ("conditions", conditions))
         if self._preload:

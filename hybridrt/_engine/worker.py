@@ -90,6 +90,7 @@ class Worker:
                 kind, payload = wire.STOPPED, b""
             except BaseException as exc:
                 self._running = 0
+                desk.spare = None  # first: the next step may need a new object
                 kind, payload = desk.pack_failure(exc)
         except Interrupted:
             kind, payload = wire.STOPPED, b""
