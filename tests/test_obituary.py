@@ -74,8 +74,10 @@ OURS = "/sys/fs/cgroup/memory.events"
             -9,
             OomEvidence(True, OURS, False, 2 * 10**9),
             True,
-            f"It ran out of memory: the kernel killed it, as {OURS} counts, for want of memory in this control group "
-            "(container), which may use 2 GB. Give each call less to do, run fewer at once (processes=), or allow more",
+            (
+                f"It ran out of memory: the kernel killed it, as {OURS} counts, for want of memory in this control "
+                "group (container), which may use 2 GB. Give each call less to do, run fewer at once (processes=), or"
+            ),
         ),
         (
             -9,
@@ -87,8 +89,10 @@ OURS = "/sys/fs/cgroup/memory.events"
             -9,
             OomEvidence(True, "/proc/vmstat", True, 16 * 10**9),
             True,
-            "Very likely it ran out of memory: the kernel has killed a process on this machine, which has 16 GB, for "
-            "want of memory (oom_kill in /proc/vmstat went up). Give each call less to do",
+            (
+                "Very likely it ran out of memory: the kernel has killed a process on this machine, which has 16 GB, "
+                "for want of memory (oom_kill in /proc/vmstat went up). Give each call less to do"
+            ),
         ),
         (None, OomEvidence(True, OURS, False, None), True, "died after 1.5 s of it. It ran out of memory"),
         (None, OomEvidence(False, OURS, False, None), False, "How is not known"),
@@ -96,8 +100,10 @@ OURS = "/sys/fs/cgroup/memory.events"
             -9,
             OomEvidence(False, OURS, False, 2 * 10**9),
             False,
-            "Something sent it SIGKILL: an operator, a supervisor or a container that is being stopped. It was hardly "
-            f"the kernel for want of memory, which has counted no such kill ({OURS}). Other calls",
+            (
+                "Something sent it SIGKILL: an operator, a supervisor or a container that is being stopped. It was "
+                f"hardly the kernel for want of memory, which has counted no such kill ({OURS}). Other calls"
+            ),
         ),
         (-9, None, False, "the kernel does when memory runs out"),
     ],

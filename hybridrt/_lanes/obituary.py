@@ -101,7 +101,7 @@ def _cause(child: Child, death: Death) -> tuple[str, str]:
 
 def _out_of_memory(oom: OomEvidence) -> str:
     if oom.is_machine:
-        has = f", which has {in_words(oom.allowed)}" if oom.allowed else ""
+        has = f", which has {in_words(oom.allowed)}," if oom.allowed else ""
         what = (
             f"Very likely it ran out of memory: the kernel has killed a process on this machine{has} for want of "
             f"memory (oom_kill in {oom.counter} went up)"
