@@ -167,3 +167,36 @@ async def test_a_runtime_in_a_worker_has_that_worker_s_part(monkeypatch: pytest.
         assert await rt.to_process(nested_settings) == (12, 1)
         assert await rt.to_process(os.getenv, "HYBRIDRT_SHARED_BY") == "12"
     assert "HYBRIDRT_SHARED_BY" not in os.environ
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables"),
+    [(["--workers", "2"], {}), ([], {"WEB_CONCURRENCY": "2"})],
+    ids=["option", "variable"],
+)
+def test_uvicorn_s_own_workers_know_of_each_other(
+    tmp_path: Path, arguments: list[str], variables: dict[str, str]
+) -> None:
+    (tmp_path / "shown.py").write_text(
+        "from hybridrt import Settings\n"
+        "print('shared by', Settings().shared_by, flush=True)\n"
+        "async def app(scope, receive, send): ...\n"
+    )
+    command = [sys.executable, "-m", "uvicorn", "shown:app", "--port", "0", "--lifespan", "off", *arguments]
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("WEB_", "PYTEST_XDIST"))
+    }
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=environ | variables,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        try:
+            told = [server.stdout.readline() for _ in range(2)]
+        finally:
+            server.terminate()
+    assert told == ["shared by 2\n", "shared by 2\n"]
