@@ -26,12 +26,12 @@ from hybridrt._engine.zygote import receive_message, send_message
 class Household:
     """A nursery and all that it has told."""
 
-    def __init__(self, *preload: str) -> None:
+    def __init__(self, *preload: str, **settings: Any) -> None:
         self.news: list[tuple[Any, ...]] = []
         self.workers: dict[int, tuple[socket.socket, int, int]] = {}
         self.nursery = Nursery(
             asyncio.get_running_loop(),
-            settings=Settings(processes=1, nice=0, preload=preload),
+            settings=Settings(processes=1, nice=0, preload=preload, **settings),
             on_forked=self._forked,
             on_refused=lambda number, error: self.news.append(("refused", number, error)),
             on_exited=lambda pid, exitcode: self.news.append(("exited", pid, exitcode)),
@@ -338,3 +338,21 @@ async def test_a_zygote_that_hung_up_and_will_not_go_is_killed(
     zygote.control.close()
     await household.hears("lost", 9)
     assert zygote.was_killed
+
+
+async def test_a_memory_limit_that_the_system_does_not_keep_is_warned_of(
+    fake: list[FakeZygote], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    household = Household(worker_memory_limit=100_000_000)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "platform", "darwin")
+        with pytest.warns(RuntimeWarning, match="worker_memory_limit has no effect on macOS"):
+            household.fork(1)
+    (zygote,) = fake
+    told = [receive_message(zygote.control) for _ in range(3)]
+    for fd in told[2][1]:
+        os.close(fd)
+    assert told[1][0] == ("conditions", Conditions(0, 500, 100_000_000))
+    zygote.control.close()
+    await household.hears("lost")
+    await household.close()

@@ -58,7 +58,8 @@ class Settings:
     )
     worker_threads: int = _setting(
         0,
-        "Threads that OpenMP, BLAS and the like may use in each worker; 0 means our CPUs divided by `processes`.",
+        "Threads that OpenMP, BLAS and the like may use in each worker; 0 means our CPUs divided by `processes`. "
+        "They are told in a worker's `os.environ` (OMP_NUM_THREADS and others), where you have not set them yourself.",
     )
     worker_memory_limit: int = _setting(
         0,
