@@ -62,6 +62,28 @@ async def test_no_more_calls_run_at_once_while_a_worker_is_replaced(tmp_path: Pa
             assert await jobs[i] == str(gate)
 
 
+@pytest.mark.parametrize("function", [work.hoard, work.co_hoard])
+async def test_a_worker_that_has_grown_is_replaced_between_two_calls(function: Callable[[int], int]) -> None:
+    async with Runtime(processes=1, max_worker_memory="30MB") as rt:
+        sizes = (1_000_000, 1_000_000, 40_000_000, 1_000_000)
+        pids = [await rt.to_process(function, size) for size in sizes]
+        assert pids[0] == pids[1] == pids[2] != pids[3]
+        stats = rt.stats().processes
+        assert (stats.crashed, stats.failed, stats.succeeded) == (0, 0, 4)
+
+
+async def test_what_was_written_ahead_to_a_grown_worker_runs_in_a_fresh_one() -> None:
+    async with Runtime(processes=1, max_worker_memory="30MB") as rt:
+        verbs = rt.options(lane="process")
+        for _ in range(5):  # now it is known to be quick
+            await asyncio.gather(*[verbs.submit(work.hoard, 10) for _ in range(50)])
+        jobs = [verbs.submit(work.hoard, 40_000_000 if i == 0 else 10) for i in range(50)]
+        pids = await asyncio.gather(*jobs)
+        assert len(pids) == 50
+        assert rt.stats().processes.failed == 0
+        assert await rt.to_process(work.hoard, 10) != pids[0]
+
+
 async def test_a_replaced_worker_runs_its_atexit_hooks(tmp_path: Path) -> None:
     async with Runtime(processes=1, max_tasks_per_worker=1) as rt:
         await rt.to_process(work.touch_at_exit, str(tmp_path / "left"))

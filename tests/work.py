@@ -57,6 +57,19 @@ async def co_die_before(runs: int, ledger: str) -> int:
     return die_before(runs, ledger)
 
 
+_hoard: list[bytes] = []
+
+
+def hoard(size: int) -> int:
+    """Leak so many bytes, and say in which process."""
+    _hoard.append(os.urandom(size))
+    return os.getpid()
+
+
+async def co_hoard(size: int) -> int:
+    return hoard(size)
+
+
 def touch_at_exit(path: str) -> None:
     atexit.register(touch, path)
 

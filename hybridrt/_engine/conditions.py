@@ -17,6 +17,8 @@ class Conditions(NamedTuple):
     nice: int = 0
     oom_score_adj: int = 0
     memory_limit: int = 0
+    tells_memory: bool = False
+    """Whether it says with each answer how much memory it has of its own."""
 
     def take_on(self) -> MemoryCap | None:
         """Live by these, in this process, from now on; the cap where memory is limited."""

@@ -26,6 +26,7 @@ class Desk:
         )
         # Memory to let go of where there is none left, so that this can be told; only a desk under a limit has some.
         self.spare: bytearray | None = None
+        self.before_answer: Callable[[], None] | None = None
         self._functions: dict[int, Any] = {}
         self._is_worker = True
         os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer
@@ -70,6 +71,8 @@ class Desk:
             os._exit(
                 0
             )  # the user's function forked and its child came back: the answer is not the child's to give
+        if self.before_answer is not None:
+            self.before_answer()
         micros = min(int((perf_counter() - began) * 1e6), 0xFFFFFFFF)
         try:
             if len(payload) < _LARGE:

@@ -113,7 +113,12 @@ class Nursery:
                 RuntimeWarning,
                 stacklevel=1,
             )
-        conditions = Conditions(settings.nice, settings.oom_score_adj, settings.worker_memory_limit)
+        conditions = Conditions(
+            settings.nice,
+            settings.oom_score_adj,
+            settings.worker_memory_limit,
+            tells_memory=settings.max_worker_memory > 0,
+        )
         send_message(ours, ("conditions", conditions))
         if self._preload:
             send_message(ours, ("preload", self._preload))

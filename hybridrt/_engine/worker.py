@@ -32,7 +32,7 @@ from . import wire
 from .blackbox import BlackBox
 from .conditions import Conditions
 from .desk import Desk
-from .memory import MemoryCap
+from .memory import MemoryCap, OwnMemory
 
 INTERRUPT = signal.SIGUSR1 if sys.platform == "darwin" else signal.SIGRTMIN + 6
 """A real-time signal, so that SIGUSR1 and SIGUSR2 stay the user's; macOS has none of these."""
@@ -140,8 +140,16 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one Ctrl-C is the parent's to answer
     box.record_crashes()
     cap = conditions.take_on()
+    desk = _desk(channel, cap)
+    if conditions.tells_memory:
+        own = OwnMemory()
+
+        def tell_memory() -> None:
+            box.memory = own.read()
+
+        desk.before_answer = tell_memory
     with channel:
-        Worker(_desk(channel, cap), tokens, box).serve()
+        Worker(desk, tokens, box).serve()
 
 
 def _desk(channel: socket, cap: MemoryCap | None) -> Desk:

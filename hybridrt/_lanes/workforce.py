@@ -24,6 +24,7 @@ _Seat: TypeAlias = Seat[ProcessJob[Any]]
 _EARLY_DEATHS = 5
 _HIRE_AGAIN_SECONDS = 0.5
 _WATCH_SECONDS = 0.5
+_LEAST_WATCH_SECONDS = 0.01
 
 
 class Workforce:
@@ -140,7 +141,9 @@ class Workforce:
         self._loop.call_later(FAREWELL_SECONDS, child.kill)
 
     def _watch_later(self) -> None:
-        self._watch = self._loop.call_later(min(_WATCH_SECONDS, self._idle / 2), self._look_around)
+        self._watch = self._loop.call_later(
+            min(_WATCH_SECONDS, max(_LEAST_WATCH_SECONDS, self._idle / 2)), self._look_around
+        )
 
     def _look_around(self) -> None:
         """Let go who has long been idle; kill who was stopped before it took the call that was sent to it."""
