@@ -23,6 +23,8 @@ _HOME_OF = {
     "WorkerStats": "hybridrt._core.stats",
     "cpu_bound": "hybridrt._core.placement",
     "io_bound": "hybridrt._core.placement",
+    "cancelled": "hybridrt._engine.current",
+    "register_contextvar": "hybridrt._engine.variables",
     "current_runtime": "hybridrt.ambient",
     "run": "hybridrt.ambient",
     "to_process": "hybridrt.ambient",
@@ -49,6 +51,8 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "WorkerStats",
     "cpu_bound",
     "io_bound",
+    "cancelled",
+    "register_contextvar",
     "current_runtime",
     "run",
     "to_process",
@@ -68,6 +72,8 @@ if TYPE_CHECKING:
     from ._core.placement import Explanation, cpu_bound, io_bound
     from ._core.settings import Settings
     from ._core.stats import LaneStats, LoopLag, Stats, WorkerStats
+    from ._engine.current import cancelled
+    from ._engine.variables import register_contextvar
     from ._lanes.job import Job
     from .ambient import current_runtime, run, to_process, to_thread
     from .errors import (

@@ -34,7 +34,8 @@ class Verbs(ABC):
         """Run ``fn`` in a thread; the caller's context variables travel.
 
         When the await is cancelled it ends at once; a call that waits never starts, one that runs goes on to its end
-        and keeps its place in the limit, for a thread cannot be stopped. Raises what ``fn`` raises.
+        and keeps its place in the limit, for a thread cannot be killed: long work asks ``hybridrt.cancelled()`` now
+        and then, and returns when it is true. Raises what ``fn`` raises.
         """
         result: T = await self._start(THREAD, fn, args, kwargs)
         return result
@@ -49,9 +50,10 @@ class Verbs(ABC):
         """Run ``fn`` in a worker process; a coroutine function runs on an event loop there, many at once.
 
         Function and arguments are pickled: by reference where they can be imported, by value where they belong to
-        ``__main__``, a notebook or another function. When the await is cancelled, the code is interrupted (its
-        ``finally`` blocks run), and killed if it goes on for ``interrupt_grace`` seconds. Raises what ``fn`` raises,
-        NotSendable where something cannot be pickled, WorkerCrashed where the worker died.
+        ``__main__``, a notebook or another function. Of the caller's context variables, the registered ones travel
+        (``register_contextvar``). When the await is cancelled, the code is interrupted (its ``finally`` blocks run),
+        and killed if it goes on for ``interrupt_grace`` seconds. Raises what ``fn`` raises, NotSendable where something
+        cannot be pickled, WorkerCrashed where the worker died.
         """
         return await self._start(PROCESS, fn, args, kwargs)
 

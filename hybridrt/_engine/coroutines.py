@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from . import wire
+from .current import CoroutineCall, around
 from .desk import Desk
 
 _NO_MEMORY = 1
@@ -22,8 +23,7 @@ class CoroutineLoop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._tasks: dict[int, asyncio.Task[Any]] = {}
-        self._unwanted: set[int] = set()
+        self._tasks: dict[int, tuple[asyncio.Task[Any], CoroutineCall]] = {}
 
     def serve(self, desk: Desk, first: wire.Frame) -> bool:
         """Run ``first`` and what follows; True: back to the plain loop, for a frame that is not for us."""
@@ -57,18 +57,18 @@ class CoroutineLoop:
         finally:
             self._loop.remove_reader(desk.channel)
         if not stay and self._tasks:
-            for task in self._tasks.values():
+            for task, _ in self._tasks.values():
                 task.cancel()
-            await asyncio.wait(self._tasks.values())
+            await asyncio.wait([task for task, _ in self._tasks.values()])
         return stay
 
     def _take(self, desk: Desk, frame: wire.Frame, done: asyncio.Future[bool]) -> None:
         if frame.kind == wire.COROUTINE:
             self._start(desk, frame)
         elif frame.kind == wire.CANCEL:
-            task = self._tasks.get(frame.number)
-            if task is not None:
-                self._unwanted.add(frame.number)
+            if frame.number in self._tasks:
+                task, call = self._tasks[frame.number]
+                call.is_unwanted = True
                 task.cancel()
         elif frame.kind == wire.PING:
             desk.answer(wire.PONG, frame.number, perf_counter(), b"")
@@ -84,12 +84,13 @@ class CoroutineLoop:
         try:
             # Now, not in the task: the frame's payload is overwritten by the next frame.
             fn, args, kwargs = desk.unpack_call(frame)
-            task = self._loop.create_task(_run(desk, fn, args, kwargs))
+            call = CoroutineCall()
+            task = self._loop.create_task(_run(desk, call, fn, args, kwargs))
         except BaseException as exc:
             kind, payload = desk.pack_failure(exc)
             desk.answer(kind, frame.number, began, payload)
             return
-        self._tasks[frame.number] = task
+        self._tasks[frame.number] = task, call
         task.add_done_callback(partial(self._answer, desk, frame.number, began))
 
     def _answer(self, desk: Desk, number: int, began: float, task: asyncio.Task[Any]) -> None:
@@ -100,9 +101,9 @@ class CoroutineLoop:
             os._exit(_NO_MEMORY)
 
     def _answer_for(self, task: asyncio.Task[Any], desk: Desk, number: int, began: float) -> None:
-        del self._tasks[number]
+        _, call = self._tasks.pop(number)
         if task.cancelled():
-            if number in self._unwanted:
+            if call.is_unwanted:
                 kind, payload = wire.STOPPED, b""
             else:
                 kind, payload = desk.pack_failure(asyncio.CancelledError())
@@ -115,7 +116,6 @@ class CoroutineLoop:
                 kind, payload = desk.pack_result(result)
             else:
                 kind, payload = desk.pack_failure(exc)
-        self._unwanted.discard(number)
         desk.answer(kind, number, began, payload)
 
 
@@ -126,8 +126,11 @@ class _Escape:
         self.escaped = escaped
 
 
-async def _run(desk: Desk, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+async def _run(
+    desk: Desk, call: CoroutineCall, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Any:
     try:
+        around.set(call.probe)
         return await fn(*args, **kwargs)
     except (SystemExit, KeyboardInterrupt) as exc:
         return _Escape(exc)  # raised out of a task, these would end the loop under all the other calls

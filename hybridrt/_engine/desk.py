@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import Any
 
 from . import anatomy, parcel, wire
+from .context import within
 
 _LARGE = 1 << 16
 _ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would load
@@ -56,13 +57,17 @@ class Desk:
 
     def unpack_call(self, frame: wire.Frame) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """Function and arguments of a call; raises what unpickling them raises."""
-        if not frame.extra:
-            fn, args, kwargs = parcel.loads(frame.payload)
-            return fn, args, kwargs
-        fn = self._functions[frame.extra]
-        if type(fn) is _Unopened:
-            fn = self._functions[frame.extra] = parcel.loads(fn.data)
-        args, kwargs = parcel.loads(frame.payload)
+        if frame.extra:
+            fn = self._functions[frame.extra]
+            if type(fn) is _Unopened:
+                fn = self._functions[frame.extra] = parcel.loads(fn.data)
+            call = parcel.loads(frame.payload)
+        else:
+            fn, *call = parcel.loads(frame.payload)
+        if len(call) > 2:
+            args, kwargs, luggage = call
+            return within(luggage, fn, is_coroutine=frame.kind == wire.COROUTINE), args, kwargs
+        args, kwargs = call
         return fn, args, kwargs
 
     def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:

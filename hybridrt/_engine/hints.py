@@ -80,7 +80,7 @@ _HINTS = {
     "weakref.ReferenceType": _WEAK,
     "weakref.ProxyType": _WEAK,
     "_contextvars.Context": "send the values that are needed of it",
-    "_contextvars.ContextVar": "send its value: var.get()",
+    "_contextvars.ContextVar": "send its value (var.get()), or let it travel: hybridrt.register_contextvar(var)",
     "_contextvars.Token": "send its value: var.get()",
     "lxml.etree._Element": "send it as text (lxml.etree.tostring) and parse it inside the function",
 }

@@ -11,7 +11,10 @@ import pickle
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+
+from .variables import pickled_with
 
 loads = pickle.loads
 
@@ -110,6 +113,11 @@ def fixed_state(fn: object) -> tuple[object, ...] | None:
             todo.extend(_parts(item))
         elif type(item) is tuple:
             todo.extend(item)
+        elif type(item) is ContextVar:
+            known = pickled_with(item)
+            if known is None:
+                return None
+            todo.extend(known)
         elif not _travels_by_name(item):
             return None
     return tuple(state)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 # to a worker
 CALL = 1  # run function `extra` with the pickled (args, kwargs); `extra` 0: the payload is (fn, args, kwargs)
+#           what the caller's context brings (context.py), if anything, is one element more
 AHEAD = 2  # the same, written ahead: to be run only if its token can be taken from the token pipe
 COROUTINE = 3  # the same, for a coroutine function: runs beside others on the worker's event loop
 CANCEL = 4  # stop the coroutine call of this number

@@ -28,7 +28,7 @@ from time import perf_counter
 from types import FrameType
 
 from .._core.interrupt import Interrupted
-from . import wire
+from . import current, wire
 from .blackbox import BlackBox
 from .conditions import Conditions
 from .desk import Desk
@@ -46,12 +46,13 @@ class Worker:
         self._tokens = tokens
         self._token_in_hand = -1
         self._box = box
-        self._running = 0  # number of the call that may be interrupted now
+        self._running = 0  # number of the call that may be interrupted now; minus that, once it was
         self._coroutines: Callable[[Desk, wire.Frame], bool] | None = None
 
     def serve(self) -> None:
         """Until QUIT or the end of the channel. The parent's end of file means that nobody wants answers."""
         signal.signal(INTERRUPT, self._on_interrupt)
+        current.around.set(self._is_unwanted)
         desk = self._desk
         next_frame = desk.reader.next_frame
         while True:
@@ -115,8 +116,12 @@ class Worker:
 
     def _on_interrupt(self, signum: int, at: FrameType | None) -> None:
         if self._running and self._running == self._box.unwanted and not _is_importing(at):
-            self._running = 0
+            self._running = -self._running
             raise Interrupted("this call was cancelled")
+
+    def _is_unwanted(self) -> bool:
+        running = self._running
+        return running < 0 or (running > 0 and running == self._box.unwanted)
 
     def _serve_coroutines(self, frame: wire.Frame) -> bool:
         self._box.started = frame.number

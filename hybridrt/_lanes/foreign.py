@@ -21,6 +21,7 @@ from .job import Job
 class ForeignLane:
     """Calls go to ``executor`` as they are, and its promises hold: most cannot stop what is running.
 
+    No context variables travel, and ``hybridrt.cancelled()`` is false there: what runs the calls knows nothing of us.
     The executor is not ours: leaving the runtime waits for our calls and does not shut it down.
     """
 

@@ -15,6 +15,7 @@ import asyncio
 import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
+from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
 
@@ -25,7 +26,9 @@ from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
 from .._engine import parcel, wire
 from .._engine.child import Child
+from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
+from .._engine.variables import travellers
 from ..errors import RuntimeClosed
 from .answers import deliver
 from .contract import LEFT, LOOP_CLOSED
@@ -96,7 +99,10 @@ class ProcessLane:
             )
         try:
             definition = self._definitions.find(fn)
-            payload = parcel.dumps((fn, args, kwargs) if definition is None else (args, kwargs))
+            call = (fn, args, kwargs) if definition is None else (args, kwargs)
+            if travellers or TRACER in modules:
+                call = accompany(call)
+            payload = parcel.dumps(call)
         except Exception as exc:
             raise unsendable_call(function.name, fn, args, kwargs, exc) from exc
         job: _Call = ProcessJob(loop=self._loop)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_futures
 from contextvars import Context, copy_context
+from functools import partial
 from queue import Empty, SimpleQueue
 from time import perf_counter
 from typing import Any, ParamSpec, TypeAlias, TypeVar
@@ -26,6 +27,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from .._core.function import Function
 from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
+from .._engine import current
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
 from .contract import LEFT
@@ -36,7 +38,7 @@ from .job import Job
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Work: TypeAlias = tuple[Job[Any] | Future[Any], Context, Any, tuple[Any, ...], dict[str, Any]]
+_Work: TypeAlias = tuple["Job[Any] | ThreadFuture", Context, Any, tuple[Any, ...], dict[str, Any]]
 _Outcome: TypeAlias = tuple[_Work | None, Any, BaseException | None, float]
 """The call (None: a thread has left), its result (or that thread), its exception, its seconds."""
 
@@ -63,7 +65,7 @@ class ThreadLane:
         self._started = 0
         self._closed = ""  # why, where it is
         self._emptied: asyncio.Future[None] | None = None
-        self._running: dict[int, Job[Any] | Future[Any]] = {}  # by thread; each thread writes its own entry
+        self._running: dict[int, Job[Any] | ThreadFuture] = {}  # by thread; each thread writes its own entry
         self.executor: Executor = ThreadExecutor(self)
 
     def submit(
@@ -124,7 +126,7 @@ class ThreadLane:
         """Queue a call from any thread; its future is fulfilled by the thread that runs it, as executors do."""
         if self._closed:
             raise RuntimeClosed(f"its threads take no more calls: {self._closed}")
-        future: Future[Any] = Future()
+        future = ThreadFuture()
         self._inbox.put((future, copy_context(), fn, args, kwargs))
         if is_running_here(self._loop):
             self._count_in()
@@ -147,6 +149,7 @@ class ThreadLane:
         get = self._inbox.get
         running = self._running
         me = threading.get_ident()
+        current.here.probe = partial(_is_unwanted, running, me)
         while True:
             try:
                 work = get(True, self._idle)
@@ -284,6 +287,17 @@ class ThreadLane:
             )
 
 
+class ThreadFuture(Future[Any]):
+    """The future of a call that came through the executor face. One that runs cannot be cancelled, but is told."""
+
+    is_unwanted = False
+
+    def cancel(self) -> bool:
+        """Keep the call from starting; False where it has. Then ``hybridrt.cancelled()`` is true in it from now on."""
+        self.is_unwanted = True
+        return super().cancel()
+
+
 class ThreadExecutor(Executor):
     """The thread lane as a standard executor, usable from any thread. ``shutdown`` closes this face of it only."""
 
@@ -307,7 +321,7 @@ class ThreadExecutor(Executor):
         still_open = list(self._open)
         if cancel_futures:
             for future in still_open:
-                future.cancel()
+                Future.cancel(future)  # what runs is to go on, and not to be told otherwise
         if wait:
             wait_for_futures(still_open)
 
@@ -336,10 +350,19 @@ def _run(work: _Work) -> _Outcome:
     return work, None, error, seconds
 
 
-def _fail(target: Job[Any] | Future[Any], what: str) -> None:
+def _is_unwanted(running: dict[int, Job[Any] | ThreadFuture], thread: int) -> bool:
+    target = running.get(thread)
+    if target is None:
+        return False
+    return target.done() if isinstance(target, Job) else target.is_unwanted
+
+
+def _fail(target: Job[Any] | ThreadFuture, what: str) -> None:
     if target.done():
         return
     if isinstance(target, Job):
         target.set_exception(RuntimeClosed(f"{target.function.name} {what}"))
-    elif not target.running() and target.set_running_or_notify_cancel():
+        return
+    target.is_unwanted = True
+    if not target.running() and target.set_running_or_notify_cancel():
         target.set_exception(RuntimeClosed(f"a call {what}"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from .._engine.context import values_here
 from .._engine.culprit import find_culprit, reason_of
 from .._engine.parcel import dumps_by_value
 from ..errors import NotSendable
@@ -13,8 +14,9 @@ from ..errors import NotSendable
 def unsendable_call(
     name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
 ) -> NotSendable:
-    """The error for a call whose function or arguments cannot be pickled."""
-    for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs)):
+    """The error for a call whose function or arguments, or what its context brings, cannot be pickled."""
+    context = [(f"context[{name!r}]", value) for name, value in values_here()]
+    for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs), *context):
         culprit = find_culprit(thing, root=root, dumps=dumps_by_value)
         if culprit is not None:
             return NotSendable(
