@@ -2,6 +2,7 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
+from contextvars import ContextVar
 from typing import assert_type
 
 import hybridrt
@@ -61,6 +62,19 @@ async def the_ambient_functions_are_typed_alike() -> None:
     assert_type(await hybridrt.to_process(size, "x", factor=2), int)
     assert_type(await hybridrt.to_process(fetch, "x"), bytes)
     assert_type(hybridrt.current_runtime(), hybridrt.Runtime)
+
+
+def context_variables_keep_their_type() -> None:
+    request_id = hybridrt.register_contextvar(ContextVar("request_id", default=""))
+    assert_type(request_id, ContextVar[str])
+    assert_type(request_id.get(), str)
+    hybridrt.register_contextvar("request_id")  # error
+    hybridrt.register_contextvar(request_id.get)  # error
+
+
+def a_call_may_ask_whether_it_is_wanted() -> None:
+    assert_type(hybridrt.cancelled(), bool)
+    hybridrt.cancelled(1)  # error
 
 
 def run_gives_what_main_returns() -> None:
