@@ -16,7 +16,6 @@ from helpers import PATIENCE, exists, until
 import hybridrt
 from hybridrt import Interrupted, Runtime, cancelled
 
-
 LIMITS = (0.1, 1, 10)  # seconds: the first that lets the call begin, on whatever machine, will do
 
 
