@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import ModuleType
 from typing import Any
 
@@ -108,8 +108,12 @@ def test_what_a_variable_pickles_with() -> None:
     assert variables.pickled_with(carried.local_only) is None
     with_default = hybridrt.register_contextvar(ContextVar("x", default=default))
     assert variables.pickled_with(with_default) == (default,)
-    with_default.set(1)
-    assert variables.pickled_with(with_default) == (default,)
+
+    def inside() -> object:
+        with_default.set(1)
+        return variables.pickled_with(with_default)
+
+    assert copy_context().run(inside) == (default,)
 
 
 def test_an_address_that_fails_is_tried_again_once_its_module_is_there(
