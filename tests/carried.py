@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -79,14 +80,14 @@ def die_once(trace: str) -> str:
     return request_id.get()
 
 
-async def nested_read() -> str:
+async def nested_read(reader: Callable[[], str] = read) -> str:
     """What a worker of a runtime in this worker reads."""
     async with hybridrt.Runtime(processes=1) as rt:
-        return await rt.to_process(read)
+        return await rt.to_process(reader)
 
 
-def run_nested() -> str:
-    return asyncio.run(nested_read())
+def run_nested(reader: Callable[[], str] = read) -> str:
+    return asyncio.run(nested_read(reader))
 
 
 def the_variable() -> Any:

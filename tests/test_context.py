@@ -118,6 +118,8 @@ async def test_a_variable_of_a_library_is_found_where_it_lives() -> None:
     carried_too.of_a_library.set("mine")
     async with Runtime(processes=1) as rt:
         assert await rt.to_process(carried_too.read_library) == "mine"
+        # There it was registered by its arrival alone, and travels on.
+        assert await rt.to_process(carried.run_nested, carried_too.read_library) == "mine"
 
 
 async def test_interleaved_calls_each_have_their_own() -> None:

@@ -139,6 +139,17 @@ def test_a_propagator_that_fails_there_is_told_once_and_fails_no_call() -> None:
     assert "no_such_one" in ran.stderr and "The calls themselves go on" in ran.stderr
 
 
+def test_where_the_context_is_empty_no_propagator_is_loaded() -> None:
+    ran = run(
+        "import hybridrt, operator, sys\n"
+        "from opentelemetry import context\n"
+        "async def main():\n"
+        "    print(await hybridrt.to_process(operator.neg, 1), 'opentelemetry.propagate' in sys.modules)\n"
+        "hybridrt.run(main, processes=1)\n"
+    )
+    assert ran.stdout == "-1 False\n", ran.stderr
+
+
 def test_without_opentelemetry_nothing_of_it_is_loaded() -> None:
     code = (
         "import hybridrt, sys, operator\n"
