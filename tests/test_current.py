@@ -260,7 +260,7 @@ async def test_code_in_a_worker_can_tell_why_it_is_stopped(fn: Callable[..., obj
 
 
 async def test_a_worker_is_told_of_timeouts_and_of_the_end_of_its_runtime(tmp_path: Path) -> None:
-    async with Runtime(processes=1, shutdown_grace=0.01) as rt:
+    async with Runtime(processes=1, shutdown_grace=0.01, interrupt_grace=PATIENCE) as rt:
         await rt.to_process(cancelled)  # so that the worker is there
         for seconds in LIMITS:
             with pytest.raises(TimeoutError):
