@@ -215,11 +215,13 @@ class Runtime(Verbs):
             raise RuntimeClosed("this Runtime was not entered yet: use 'async with Runtime() as rt:'")
         return self._lanes
 
-    def _forsake(self) -> None:
-        """In a process forked from ours."""
-        self._is_closed = True
-        if self._lanes is not None:
-            self._lanes.forsake(FORKED)
+    @staticmethod
+    def forsake_all() -> None:
+        """In a process forked from ours: every runtime that was open here refuses calls and says why; called by itself."""
+        for runtime in tuple(_entered_ones):
+            runtime._is_closed = True
+            if runtime._lanes is not None:
+                runtime._lanes.forsake(FORKED)
 
 
 def _start_on_loop(
@@ -238,13 +240,8 @@ async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     return await result if asyncio.iscoroutine(result) else result
 
 
-def _forsake_all() -> None:
-    for runtime in tuple(_entered_ones):
-        runtime._forsake()
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forsake_all)
+    os.register_at_fork(after_in_child=Runtime.forsake_all)
 
 
 def current_runtime() -> Runtime:
