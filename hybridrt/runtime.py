@@ -217,7 +217,7 @@ class Runtime(Verbs):
 
     @staticmethod
     def forsake_all() -> None:
-        """In a process forked from ours, where it is called by itself: every open runtime refuses calls and says why."""
+        """In a process forked from ours, where it is called by itself: each open runtime refuses calls and says why."""
         for runtime in tuple(_entered_ones):
             runtime._is_closed = True
             if runtime._lanes is not None:
