@@ -69,10 +69,10 @@ def _again(job: ProcessJob[Any]) -> str:
 
 def start_error(function: str, error: OSError) -> WorkerStartError:
     """The error for one call that waited for a worker which cannot be started."""
-    what = error.strerror or error
-    return WorkerStartError(
-        error.errno, f"{function} was not started, because no worker process can be: {what}"
-    )
+    message = f"{function} was not started, because no worker process can be: {error.strerror or error}"
+    if error.errno is None:
+        return WorkerStartError(message)  # with two arguments it would read "[Errno None] ..."
+    return WorkerStartError(error.errno, message)
 
 
 def _cause(child: Child, death: Death) -> tuple[str, str]:
