@@ -123,7 +123,11 @@ async def test_the_death_of_a_call_s_own_child_hurts_nobody(how: str) -> None:
 
 async def test_a_death_after_the_answer_is_nobody_s() -> None:
     async with a_scene() as scene:
-        assert await scene.outcome(deadly.take_it, deadly.DiesWhenDropped()) == "taken"
+        async with scene.good_calls(is_ordered=False):
+            job = scene.submit(deadly.take_it, deadly.DiesWhenDropped())
+            scene.submit_behind()
+            assert await job == "taken"
+        await scene.is_sound()
         assert scene.crashed == 0
 
 
