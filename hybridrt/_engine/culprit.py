@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from .hints import hint_for, type_name_of
 from .parts import Part, parts_of
@@ -202,12 +202,12 @@ _NOT_FOUND = re.compile(
 )
 
 
-def reason_of(error: BaseException) -> str:
+def reason_of(error: BaseException, act: Literal["pickle", "unpickle"] = "pickle") -> str:
     """The error in a few words without the user's values: its text where that holds names only, else its type."""
-    if _is_used_up(error) and not isinstance(error, MemoryError):
-        return "it is nested too deeply to be pickled"
     if isinstance(error, MemoryError):
-        return "there is not enough memory to pickle it"
+        return f"there is not enough memory to {act} it"
+    if _is_used_up(error):
+        return f"it is nested too deeply to be {act}d"
     try:
         first = str(error).partition("\n")[0].strip()
         if _HARMLESS.fullmatch(first) or (first and _is_constant(first, error)):
@@ -216,7 +216,7 @@ def reason_of(error: BaseException) -> str:
             return f"it cannot be found by its name ({found.group()})"
     except BaseException:
         pass  # the text is the user's code too; the type will do
-    return f"pickling it raises {type_name_of(type(error))}"
+    return f"{act[:-1]}ing it raises {type_name_of(type(error))}"
 
 
 def _is_constant(text: str, error: BaseException) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import Any
 
 from .._engine.context import values_here
-from .._engine.culprit import find_culprit, reason_of
+from .._engine.culprit import Culprit, find_culprit, reason_of
 from .._engine.parcel import dumps_by_value
 from ..errors import NotSendable
+
+_MOST_ARGUMENTS = 20
 
 
 def unsendable_call(
@@ -18,6 +21,9 @@ def unsendable_call(
     context = [(f"context[{name!r}]", value) for name, value in values_here()]
     for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs), *context):
         culprit = find_culprit(thing, root=root, dumps=dumps_by_value)
+        if culprit is not None and culprit.path == root:
+            # Where stack or memory ran out the search ends at once: say at least which argument it was.
+            culprit = _first_refused(root, thing) or culprit
         if culprit is not None:
             return NotSendable(
                 f"{name} cannot be sent to a worker process: {culprit.path}: {culprit.explain()}",
@@ -26,10 +32,20 @@ def unsendable_call(
     return NotSendable(f"{name} cannot be sent to a worker process: {reason_of(error)}")
 
 
+def _first_refused(root: str, thing: object) -> Culprit | None:
+    parts: Iterable[tuple[object, object]] = ()
+    if type(thing) is tuple:
+        parts = enumerate(thing[:_MOST_ARGUMENTS])
+    elif type(thing) is dict:
+        parts = islice(thing.items(), _MOST_ARGUMENTS)
+    found = (find_culprit(part, root=f"{root}[{key!r}]", dumps=dumps_by_value) for key, part in parts)
+    return next(filter(None, found), None)
+
+
 def unsendable_result(name: str, where: str, reason: object) -> NotSendable:
     """The error for a call whose result could not be pickled in the worker, or unpickled here."""
     if isinstance(reason, BaseException):
-        what = f"it arrived, but cannot be unpickled here ({reason_of(reason)})"
+        what = f"it arrived, but cannot be unpickled here ({reason_of(reason, 'unpickle')})"
         error = NotSendable(f"the result of {name} is lost: {what}", where=where)
         error.__cause__ = reason
         return error
