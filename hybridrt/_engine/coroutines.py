@@ -19,50 +19,64 @@ and the call that it was about never answered."""
 
 
 class CoroutineLoop:
-    """Serves the channel from an event loop for as long as coroutine calls come; kept for the desk's life."""
+    """Serves the channel from an event loop for as long as coroutine calls come; kept for the desk's life.
+
+    It serves from callbacks, not from a task: a call that cancels ``asyncio.all_tasks()`` would cancel the service.
+    And a loop that a call has stopped, or that a callback of a call has left by ``SystemExit``, is run again.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._tasks: dict[int, tuple[asyncio.Task[Any], CoroutineCall]] = {}
+        self._stay: bool | None = None  # whether the plain loop takes over, as soon as it is known
 
     def serve(self, desk: Desk, first: wire.Frame) -> bool:
         """Run ``first`` and what follows; True: back to the plain loop, for a frame that is not for us."""
-        stay = self._loop.run_until_complete(self._serve(desk, first))
-        if not stay:
-            self._loop.run_until_complete(self._loop.shutdown_asyncgens())
-            self._loop.close()
-        return stay
-
-    async def _serve(self, desk: Desk, first: wire.Frame) -> bool:
-        done: asyncio.Future[bool] = self._loop.create_future()
-
-        def take_all() -> None:
-            while not done.done() and (frame := desk.reader.next_frame()) is not None:
-                self._take(desk, frame, done)
-
-        def on_readable() -> None:
-            try:
-                if desk.receive():
-                    take_all()
-                elif not done.done():
-                    done.set_result(False)
-            except MemoryError:
-                os._exit(_NO_MEMORY)
-
-        self._take(desk, first, done)
-        take_all()
-        self._loop.add_reader(desk.channel, on_readable)
+        self._stay = None
+        self._loop.call_soon(self._take_all, desk, first)
+        self._loop.add_reader(desk.channel, self._on_readable, desk)
         try:
-            stay = await done
+            self._run_until(lambda: self._stay is not None)
         finally:
             self._loop.remove_reader(desk.channel)
-        if not stay and self._tasks:
-            for task, _ in self._tasks.values():
-                task.cancel()
-            await asyncio.wait([task for task, _ in self._tasks.values()])
-        return stay
+        if self._stay:
+            return True
+        for task, _ in self._tasks.values():
+            task.cancel()
+        self._run_until(lambda: not self._tasks)
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+        return False
 
-    def _take(self, desk: Desk, frame: wire.Frame, done: asyncio.Future[bool]) -> None:
+    def _run_until(self, is_over: Callable[[], bool]) -> None:
+        while not is_over():
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt) as exc:
+                context = {"message": "a callback raised what would end its loop", "exception": exc}
+                self._loop.call_exception_handler(context)
+
+    def _on_readable(self, desk: Desk) -> None:
+        if desk.receive():
+            self._take_all(desk)
+        else:
+            self._leave(stay=False)
+
+    def _take_all(self, desk: Desk, first: wire.Frame | None = None) -> None:
+        try:
+            frame = first or desk.reader.next_frame()
+            while frame is not None:
+                self._take(desk, frame)
+                frame = desk.reader.next_frame() if self._stay is None else None
+        except MemoryError:
+            os._exit(_NO_MEMORY)
+
+    def _leave(self, *, stay: bool) -> None:
+        if self._stay is None:
+            self._stay = stay
+        self._loop.stop()
+
+    def _take(self, desk: Desk, frame: wire.Frame) -> None:
         if frame.kind == wire.COROUTINE:
             self._start(desk, frame)
         elif frame.kind == wire.CANCEL:
@@ -75,9 +89,9 @@ class CoroutineLoop:
         elif frame.kind in (wire.CALL, wire.AHEAD):
             # Sent only when every coroutine of this worker has been answered: the plain loop takes over.
             desk.put_back = frame
-            done.set_result(True)
+            self._leave(stay=True)
         elif not desk.note(frame):
-            done.set_result(False)
+            self._leave(stay=False)
 
     def _start(self, desk: Desk, frame: wire.Frame) -> None:
         began = perf_counter()
@@ -117,6 +131,8 @@ class CoroutineLoop:
             else:
                 kind, payload = desk.pack_failure(exc)
         desk.answer(kind, number, began, payload)
+        if self._stay is False and not self._tasks:
+            self._loop.stop()  # that was the last one
 
 
 class _Escape:

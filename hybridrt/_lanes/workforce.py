@@ -177,11 +177,16 @@ class Workforce:
         del self.seats[child]
         # One that had begun a call was killed by that call.
         self._early_deaths += not (child.box.started or exitcode == 0)
-        if error is not None or self._early_deaths >= _EARLY_DEATHS:
+        if error is not None:
             self._early_deaths = 0
-            self._cannot_hire(
-                error or ChildProcessError("workers die, again and again, before they begin one call")
-            )
+            self._cannot_hire(error)
+        elif self._early_deaths >= _EARLY_DEATHS:
+            self._early_deaths = 0
+            error = ChildProcessError("workers die, again and again, before they begin one call")
+            if any(child.box.started for child in self.seats):
+                self._cannot_hire(error)
+            else:
+                self._on_none_to_be_had(error)  # the others are as young, and will fare no better
         self._tell_if_started()
 
     async def warm_up(self) -> None:

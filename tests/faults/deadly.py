@@ -194,11 +194,20 @@ async def meet_and_die(folder: str, count: int, me: int) -> None:
     await asyncio.get_running_loop().create_future()
 
 
-async def stop_the_loop() -> None:
+async def stop_the_loop() -> str:
     import asyncio
 
     asyncio.get_running_loop().stop()
-    await asyncio.get_running_loop().create_future()
+    await asyncio.sleep(0)
+    return "stopped"
+
+
+async def exit_in_a_callback() -> str:
+    import asyncio
+
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.sleep(0.001)
+    return "went on"
 
 
 async def cancel_everybody() -> None:
@@ -207,6 +216,12 @@ async def cancel_everybody() -> None:
     for task in asyncio.all_tasks():
         task.cancel()
     await asyncio.get_running_loop().create_future()
+
+
+async def close_the_loop() -> None:
+    import asyncio
+
+    asyncio.get_running_loop().close()
 
 
 async def wait_for_ever(begun: str) -> None:
