@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from collections.abc import Callable
@@ -34,14 +35,15 @@ class Child:
         self.fate = ""  # why we killed it, where we did
         self.ponged = 0  # the last PING that it answered; minus a number: of the one that it has not
         self._loop = loop
-        self._pidfd = -1
+        self._pidfd = self._far_tokens = self._tokens_read = self._tokens_write = -1
         self._reader = wire.FrameReader()
         self._backlog: list[memoryview] = []
         self._channel, self._far_channel = socket.socketpair()
         try:
-            self._tokens_read, self._tokens_write = os.pipe()
-            os.set_blocking(self._tokens_read, False)
+            self._far_tokens, self._tokens_write = os.pipe()
+            os.set_blocking(self._far_tokens, False)
             os.set_blocking(self._tokens_write, False)
+            self._tokens_read = _reopened(self._far_tokens)
             self.box = BlackBox()
         except OSError:
             self.close()
@@ -54,7 +56,9 @@ class Child:
     def give_away(self, fork: Callable[[int, int, int, int], None]) -> None:
         """Hand the worker's ends of everything to ``fork(number, channel, tokens, box)``."""
         with self._far_channel:
-            fork(self.number, self._far_channel.fileno(), self._tokens_read, self.box.fd)
+            fork(self.number, self._far_channel.fileno(), self._far_tokens, self.box.fd)
+        os.close(self._far_tokens)
+        self._far_tokens = -1
 
     def adopt(self, pid: int, pidfd: int) -> None:
         """The worker is there, as ``pid``."""
@@ -142,7 +146,8 @@ class Child:
 
     def kill(self, reason: str = "") -> None:
         """SIGKILL, to the worker and to what its calls have started in its process group; ``reason`` is for reports."""
-        self.fate = self.fate or reason
+        if not self._has_ended():  # else the news is on its way, and we are late
+            self.fate = self.fate or reason
         if self.pid:
             if self._signal(signal.SIGKILL):
                 try:
@@ -159,6 +164,13 @@ class Child:
                 return file.read().rpartition(b")")[2].split()[0] in b"Tt"
         except (OSError, IndexError):
             return False
+
+    def _has_ended(self) -> bool:
+        if self._pidfd < 0:
+            return False
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        return bool(poll.poll(0))
 
     def _hang_up(self) -> None:
         try:
@@ -190,10 +202,18 @@ class Child:
         self.pid = 0  # it may be another process's by now
         self._channel.close()
         self._far_channel.close()
-        for fd in (getattr(self, "_tokens_read", -1), getattr(self, "_tokens_write", -1), self._pidfd):
+        for fd in (self._far_tokens, self._tokens_read, self._tokens_write, self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        self._tokens_read = self._tokens_write = self._pidfd = -1
+        self._far_tokens = self._tokens_read = self._tokens_write = self._pidfd = -1
         if hasattr(self, "box"):
             self.box.close()
         self._backlog.clear()
+
+
+def _reopened(read_end: int) -> int:
+    """The pipe opened anew: ours does not begin to block where a call sets the worker's descriptors to blocking."""
+    try:
+        return os.open(f"/proc/self/fd/{read_end}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:  # no /proc
+        return os.dup(read_end)

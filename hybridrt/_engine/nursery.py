@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 from .._core.native_threads import thread_variables
@@ -58,6 +59,7 @@ class Nursery:
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: tuple[int, int] | None = None
+        self._exitcode: int | None = None  # of the last zygote that went by itself
         self.path: list[str] = []
         """``sys.path`` as the zygote, and so a fresh worker, has it."""
 
@@ -68,14 +70,26 @@ class Nursery:
 
     def fork(self, number: int, channel: int, tokens: int, box: int) -> None:
         """Ask for a worker that gets these descriptors; raises OSError where no zygote can be started."""
-        control = self._control or self._start()
-        send_message(control, ("fork", number), (channel, tokens, box))
+        for is_second in (False, True):
+            try:
+                control = self._control or self._start()
+                send_message(control, ("fork", number), (channel, tokens, box))
+                return
+            except (BrokenPipeError, ConnectionResetError):
+                self._hear()  # the zygote has gone, and the news had not reached us
+                if is_second:
+                    raise ChildProcessError(
+                        f"the process that forks workers exited with {self._exitcode} before it could start this one"
+                    ) from None
 
     def preload(self, names: Iterable[str]) -> None:
         """Import these modules in the zygote, for the workers to come."""
         self._preload = tuple(dict.fromkeys((*self._preload, *names)))
         if self._control is not None:
-            send_message(self._control, ("preload", tuple(names)))
+            try:
+                send_message(self._control, ("preload", tuple(names)))
+            except OSError:
+                pass  # it has gone: the next one is told when it starts
 
     def _start(self) -> socket.socket:
         lifeline = self._lifeline or os.pipe()  # one for all zygotes: workers of an earlier one may be there
@@ -102,7 +116,7 @@ class Nursery:
         self._lifeline = lifeline
         ours.setblocking(False)
         self._control = ours
-        self._loop.add_reader(ours, self._on_readable, _Anchor(self._loop_dropped_us))
+        self._loop.add_reader(ours, self._on_readable, _Anchor(partial(self._loop_dropped, ours)))
         self.path = list(sys.path)
         send_message(ours, ("path", self.path))
         settings = self._settings
@@ -134,6 +148,9 @@ class Nursery:
         return environ
 
     def _on_readable(self, _: _Anchor) -> None:
+        self._hear()
+
+    def _hear(self) -> None:
         while self._control is not None:
             try:
                 message, fds = receive_message(self._control)
@@ -167,6 +184,7 @@ class Nursery:
             except subprocess.TimeoutExpired:
                 process.kill()
                 exitcode = process.wait()
+        self._exitcode = exitcode
         self._on_lost(exitcode)
 
     def _drop_control(self) -> None:
@@ -175,9 +193,9 @@ class Nursery:
             self._loop.remove_reader(control)
             control.close()
 
-    def _loop_dropped_us(self) -> None:
+    def _loop_dropped(self, control: socket.socket) -> None:
         """Nobody will call us any more. Unless we have closed the channel ourselves, the loop was closed under us."""
-        if self._control is None or self._process is None:
+        if self._control is not control or self._process is None:
             return
         process, self._process = self._process, None
         self._control.close()

@@ -56,10 +56,13 @@ def send_message(control: socket.socket, message: tuple[Any, ...], fds: tuple[in
 def receive_message(control: socket.socket) -> tuple[tuple[Any, ...] | None, list[int]]:
     """One whole message and its descriptors; None at the end. Raises BlockingIOError where there is none yet."""
     fds = array.array("i")
+    room = socket.CMSG_SPACE(_MOST_FDS * fds.itemsize)
     try:
-        data, ancillary, _, _ = control.recvmsg(
-            _MOST_MESSAGE, socket.CMSG_SPACE(_MOST_FDS * fds.itemsize), _CLOEXEC
-        )
+        try:
+            data, ancillary, _, _ = control.recvmsg(_MOST_MESSAGE, room, _CLOEXEC)
+        except ConnectionResetError:
+            # Told first where the other side died with messages unread, and once. What it has sent comes after.
+            data, ancillary, _, _ = control.recvmsg(_MOST_MESSAGE, room, _CLOEXEC)
     except ConnectionError:
         return None, []
     for level, kind, content in ancillary:

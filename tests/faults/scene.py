@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import good
+import pytest
 from helpers import exists, until
 
 from hybridrt import Job, Runtime
+from hybridrt._lanes.workforce import Workforce
 
 LIMIT = 20.0
 """Seconds that one fault may take, start and end of the runtime included. A hang fails that one test."""
@@ -132,6 +134,11 @@ async def _a_scene(settings: dict[str, Any]) -> AsyncIterator[Scene]:
     with tempfile.TemporaryDirectory() as folder:
         async with Runtime(**(QUICK | settings)) as rt:
             yield Scene(rt, Path(folder))
+
+
+def a_short_farewell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that do not go by themselves are killed after a tenth of a second."""
+    monkeypatch.setattr(Workforce.close, "__defaults__", (0.1,))
 
 
 def shown(exc: BaseException) -> str:

@@ -7,6 +7,8 @@ import signal
 import sys
 import threading
 import time
+from collections import deque
+from itertools import chain, repeat
 from typing import Any
 
 import good
@@ -170,14 +172,26 @@ def swallow(begun: str, ended: str) -> None:
 
 
 def count_in_c(begun: str, ended: str) -> None:
-    good.touch(begun)
-    sum(range(10**15))
+    """Not one step of the interpreter is between the making of the folder and the endless rest."""
+    steps = chain(map(os.mkdir, [begun]), repeat(None))
+    deque(steps, maxlen=0)
 
 
 def hash_in_c(begun: str, ended: str) -> None:
     import hashlib
 
-    good.touch(begun)
+    main = threading.get_ident()
+
+    def watch() -> None:
+        seen = 0
+        while seen < 5:
+            time.sleep(0.001)
+            frame = sys._current_frames()[main]
+            seen = seen + 1 if frame.f_code.co_name == "hash_in_c" and frame.f_lineno == line else 0
+        good.touch(begun)
+
+    line = sys._getframe().f_lineno + 2
+    threading.Thread(target=watch, daemon=True).start()
     hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 

@@ -18,8 +18,8 @@ import good
 
 import pytest
 
-from helpers import exists, is_alive, until
-from scene import a_scene, ids, says, settled, shown
+from helpers import exists, is_alive, until, worker_pid
+from scene import a_scene, a_short_farewell, ids, says, settled, shown
 
 from hybridrt import TaskExited, WorkerCrashed, WorkerStartError
 
@@ -193,6 +193,21 @@ async def test_an_idle_zygote_that_dies_is_replaced_when_a_worker_is_wanted() ->
         await scene.is_sound()
 
 
+@pytest.mark.parametrize("by_value", [False, True])
+async def test_a_death_of_the_zygote_that_nobody_has_heard_of_yet_costs_no_call(by_value: bool) -> None:
+    async with a_scene() as scene:
+        zygote = await scene.rt.to_process(os.getppid)
+        await worker_pid(scene.rt)
+        for pid in (*scene.pids, zygote):
+            os.kill(pid, signal.SIGKILL)
+            while is_alive(pid):  # without the loop
+                time.sleep(0.001)
+        jobs = [scene.submit((lambda x: 2 * x) if by_value else good.double, i) for i in range(10)]
+        assert await asyncio.gather(*jobs) == [*range(0, 20, 2)]
+        assert scene.crashed == 0
+        await scene.is_sound()
+
+
 async def test_idle_workers_killed_from_outside_lose_nothing() -> None:
     async with a_scene() as scene:
         for _ in range(3):
@@ -282,7 +297,7 @@ async def test_an_idle_worker_that_somebody_stops_holds_up_one_call_until_its_ti
 
 
 async def test_stopped_workers_do_not_hold_up_leaving(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hybridrt._engine.staff._FAREWELL_SECONDS", 0.1)
+    a_short_farewell(monkeypatch)
     async with a_scene(shutdown_grace=0.05) as scene:
         await scene.rt.warm_up()
         pids = scene.pids

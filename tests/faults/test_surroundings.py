@@ -13,13 +13,10 @@ from typing import Any
 import good
 import messy
 import pytest
-from helpers import is_alive, until, worker_pid
-from scene import a_scene, ids, says, settled, shown
+from helpers import exists, is_alive, until, worker_pid
+from scene import LIMIT, a_scene, a_short_farewell, ids, says, settled, shown
 
 from hybridrt import RemoteError, TaskExited, WorkerCrashed, WorkerStartError
-
-FAREWELL = "hybridrt._engine.staff._FAREWELL_SECONDS"
-
 
 def folder() -> str:
     """A place for what a call leaves; the number keeps them apart."""
@@ -37,8 +34,6 @@ HARMLESS: list[Any] = [
     (messy.change_umask, (), ...),
     (messy.clear_environment, (), 0),
     (messy.be_nice, (), ...),
-    (messy.drop_privileges, (), ...),
-    (messy.limit_descriptors, (), "Too many open files"),
     (messy.limit_recursion, (), 60),
     (messy.no_recursion_limit, (), 10**9),
     (messy.fork_and, ("returns",), 0),
@@ -73,11 +68,34 @@ async def test_a_mess_of_its_own_worker_hurts_no_other_call(fn: Any, args: Any, 
         assert scene.crashed == 0
 
 
+LASTING: list[Any] = [
+    (messy.drop_privileges, (), ...),
+    (messy.limit_descriptors, (), "Too many open files"),
+]
+
+
+@pytest.mark.parametrize(("fn", "args", "result"), LASTING, ids=ids(LASTING))
+async def test_what_a_call_gives_up_for_good_is_missed_by_calls_that_need_it_alone(
+    fn: Any, args: Any, result: Any
+) -> None:
+    """A worker is no sandbox: its rights and limits are its own. A fresh one has them all."""
+    async with a_scene(processes=1) as scene:
+        outcome = await scene.rt.to_process(fn, *args)
+        assert outcome == result or result is ...
+        jobs = [scene.submit(good.double, i) for i in range(20)]
+        assert await asyncio.gather(*jobs) == [i * 2 for i in range(20)]
+        for pid in scene.pids:
+            os.kill(pid, 9)
+        path = scene.path()
+        assert await scene.rt.to_process(good.append, str(path), 1) == 1
+        assert path.read_text() == "1\n"
+
+
 REFUSED: list[Any] = [
     (messy.new_session, (), PermissionError, "Operation not permitted"),
     (messy.limit_memory, (), MemoryError, ""),
     (messy.interrupt_oneself, (), TaskExited, "raised KeyboardInterrupt"),
-    (messy.trace_everything, (), RuntimeError, "traced"),
+    (messy.trace_everything, (), WorkerCrashed, "trace_everything was lost"),
 ]
 
 
@@ -105,21 +123,22 @@ async def test_a_call_that_closes_its_channel_is_told_that_it_did(range_: tuple[
 
 
 async def test_descriptors_set_blocking_do_not_stop_the_loop() -> None:
-    """Some of the worker's descriptors are open in our process too."""
+    """The pipe of tokens is open in our process too. Nothing is in it when quick calls are done but not yet heard of."""
     async with a_scene(processes=1) as scene:
+        path = scene.path()
+        for _ in range(10):
+            await asyncio.gather(*[scene.submit(good.append, str(path), i) for i in range(10)])
         await scene.rt.to_process(messy.set_blocking, True)
-        gate, begun = scene.path(), scene.path()
-        running = scene.submit(good.wait_for, str(gate), str(begun))
-        await until(begun.exists)
-        jobs = [scene.submit(good.double, i) for i in range(10)]
-        gate.touch()
-        assert await asyncio.gather(running, *jobs) == [str(gate), *range(0, 20, 2)]
-        for _ in range(3):  # what is cancelled is taken back from the worker
-            jobs = [scene.submit(good.double, i) for i in range(40)]
-            for job in jobs[::2]:
-                job.cancel()
-            assert await asyncio.gather(*jobs[1::2]) == [i * 2 for i in range(1, 40, 2)]
-        await scene.is_sound()
+        path = scene.path()
+        jobs = [scene.submit(good.append, str(path), i) for i in range(5)]
+        await asyncio.sleep(0)  # they leave together
+        end = time.monotonic() + LIMIT
+        while (not path.exists() or len(path.read_text()) < 10) and time.monotonic() < end:
+            time.sleep(0.001)  # nobody reads the answers meanwhile
+        assert path.read_text() == "0\n1\n2\n3\n4\n"
+        jobs[4].cancel()
+        assert await asyncio.gather(*jobs[:4]) == [0, 1, 2, 3]
+        await until(lambda: scene.counts() == (0, 0))
 
 
 async def test_output_of_every_kind_cannot_disturb_the_answers(capfd: pytest.CaptureFixture[str]) -> None:
@@ -143,7 +162,7 @@ async def test_a_changed_folder_hurts_no_other_call(kind: Any, tmp_path: Path) -
         await scene.is_sound()
 
 
-BUILTINS = ["len", "print", "isinstance", "type", "int", "min", "open", "Exception", "tuple", "__import__"]
+BUILTINS = ["len", "print", "isinstance", "int", "min", "open", "Exception", "tuple", "dict", "super"]
 
 
 @pytest.mark.parametrize("name", BUILTINS)
@@ -152,6 +171,24 @@ async def test_a_broken_builtin_costs_its_own_worker_at_most(name: str) -> None:
         async with scene.good_calls(is_ordered=False):
             outcome = await settled(scene.rt.to_process(messy.break_builtins, name), scene.submit_behind)
         assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
+        await scene.is_sound()
+
+
+@pytest.mark.parametrize("name", ["type", "__import__"])
+async def test_an_interpreter_broken_to_its_core_is_confined_to_its_worker(name: str) -> None:
+    """No call can run there any more; each is told so, and the next worker is whole."""
+    async with a_scene() as scene:
+        gate, begun = scene.path(), scene.path()
+        running = scene.submit(good.wait_for, str(gate), str(begun))
+        await exists(begun)
+        other = scene.pids
+        outcome = await settled(scene.rt.to_process(messy.break_builtins, name))
+        assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
+        says(await settled(scene.rt.to_process(good.append, "", 1)), RemoteError, "TypeError|an exception")
+        gate.touch()
+        assert await running == str(gate)
+        for pid in scene.pids - other:
+            os.kill(pid, 9)
         await scene.is_sound()
 
 
@@ -211,7 +248,7 @@ LINGERING: list[Any] = [
 async def test_what_a_call_leaves_running_delays_leaving_by_a_grace_at_most(
     fn: Any, args: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(FAREWELL, 0.1)
+    a_short_farewell(monkeypatch)
     async with a_scene() as scene:
         await scene.outcome(fn, *args)
         pids = scene.pids
@@ -308,8 +345,8 @@ async def test_processes_used_up_fail_the_calls_that_need_one_and_it_recovers(fe
         await scene.is_sound()
         zygote = await scene.rt.to_process(os.getppid)
         (few_processes / "cgroup.procs").write_text(str(zygote))
-        async with scene_of_one_worker(scene):
-            pass
+        jobs = [scene.submit(good.double, i) for i in range(50)]
+        assert await asyncio.gather(*jobs) == [i * 2 for i in range(50)], "those that there are serve on"
         for pid in scene.pids:
             os.kill(pid, 9)
         await until(lambda: not scene.pids)
@@ -318,19 +355,6 @@ async def test_processes_used_up_fail_the_calls_that_need_one_and_it_recovers(fe
         assert isinstance(error, OSError) and error.errno == 11
         (few_processes / "pids.max").write_text("max")
         await scene.is_sound()
-
-
-def scene_of_one_worker(scene: Any) -> Any:
-    """While no more can be had, the one worker that is there serves all calls."""
-
-    class Calls:
-        async def __aenter__(self) -> None:
-            jobs = [scene.submit(good.double, i) for i in range(50)]
-            assert await asyncio.gather(*jobs) == [i * 2 for i in range(50)]
-
-        async def __aexit__(self, *exc: object) -> None: ...
-
-    return Calls()
 
 
 @pytest.mark.parametrize(
