@@ -90,12 +90,19 @@ class Runtime(Verbs):
     async def __aexit__(
         self, exc_type: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None
     ) -> None:
-        """Wait for what was accepted, stop what does not end in time, leave nothing behind."""
+        """Wait for what was accepted, stop what does not end in time, leave nothing behind.
+
+        A second time is harmless. Raises RuntimeClosed where it was never entered, RuntimeError in another loop.
+        """
         lanes, loop, watcher = self._lanes, self._loop, self._guard
         if lanes is None or loop is None or watcher is None:
             raise RuntimeClosed("this Runtime is left without having been entered")
         if self._is_closed:
             return  # left already, or in a process forked from its own
+        if not is_running_here(loop) and not loop.is_closed():
+            raise RuntimeError(
+                "this Runtime belongs to another event loop or thread: leave it in the loop in which it was entered"
+            )
         self._is_closed = True
         if self._token is not None:
             try:

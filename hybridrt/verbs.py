@@ -88,7 +88,8 @@ class BoundOptions(Verbs):
     def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None, retries: int) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
-        if timeout is not None and not timeout >= 0:  # not "timeout < 0": that would let NaN pass
+        # Not "timeout < 0": that would let NaN pass.
+        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
         if type(retries) is not int or retries < 0:
             raise ValueError(f"options(retries={retries!r}) must be a whole number, 0 or more")

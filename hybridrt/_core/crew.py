@@ -101,6 +101,11 @@ class Crew(Generic[C]):
                 queue.extend(wanted)
             self._unwanted = 0
 
+    def _count_off(self) -> None:
+        """A done call has left its queue."""
+        if self._unwanted:  # else it was not cancelled: somebody has set its result, as one may with a future
+            self._unwanted -= 1
+
     def start_now(self, call: C, now: float) -> Seat[C] | None:
         """Give this new call to an idle worker, past an empty queue; None where it has to be added and wait."""
         if self._calls or call.is_coroutine:
@@ -178,7 +183,7 @@ class Crew(Generic[C]):
             call = calls[0]
             if call.done():
                 calls.popleft()
-                self._unwanted -= 1
+                self._count_off()
                 continue
             cost = call.expected() + _OVERHEAD
             if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
@@ -202,7 +207,7 @@ class Crew(Generic[C]):
             call = self._coroutines[0]
             if call.done():
                 self._coroutines.popleft()
-                self._unwanted -= 1
+                self._count_off()
                 continue
             open_seats = [
                 s for s in self.seats if not s.is_leaving and (s.serves_coroutines or not s.under_way)
