@@ -263,6 +263,8 @@ def main(control: int, parent: int, line: int) -> None:
     ``control`` is our end of the channel, ``line`` the read end of the pipe that ends workers (``lifeline``).
     """
     gc.disable()
+    # A mask outlives exec: what our process blocks (to wait for it in a thread, say) would be deaf in workers too.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
