@@ -88,8 +88,7 @@ class BoundOptions(Verbs):
     def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None, retries: int) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
-        # Not "timeout < 0": that would let NaN pass.
-        if timeout is not None and not (isinstance(timeout, int | float) and timeout >= 0):
+        if timeout is not None and not _is_time(timeout):
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
         if type(retries) is not int or retries < 0:
             raise ValueError(f"options(retries={retries!r}) must be a whole number, 0 or more")
@@ -112,6 +111,10 @@ class BoundOptions(Verbs):
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)
             job.add_done_callback(lambda _: handle.cancel())
         return job
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and value >= 0  # NaN is not
 
 
 def _expire(job: Job[Any], timeout: float) -> None:

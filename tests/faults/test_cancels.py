@@ -1,4 +1,4 @@
-"""Whatever a call is doing when it is cancelled, the await ends at once and the work is stopped, and nothing else is."""
+"""Whatever a call is doing when it is cancelled, the await ends at once, and the work is stopped and no other."""
 
 from __future__ import annotations
 
@@ -102,9 +102,7 @@ async def test_an_import_that_is_cancelled_is_killed_and_leaves_no_half_module(
 ) -> None:
     begun, gate = tmp_path / "begun", tmp_path / "gate"
     (tmp_path / "slow_to_import.py").write_text(
-        "import good\n"
-        f"good.wait_for({str(gate)!r}, {str(begun)!r})\n"
-        "def answer(): return 42\n"
+        f"import good\ngood.wait_for({str(gate)!r}, {str(begun)!r})\ndef answer(): return 42\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     gate.touch()  # here it is quick
@@ -192,7 +190,15 @@ async def by_a_cancelled_gather(scene: Scene, call: Callable[[], Awaitable[Any]]
         await everyone
 
 
-WAYS = [by_task, by_timeout, by_wait_for, by_fail_after, by_move_on_after, by_a_failing_group, by_a_cancelled_gather]
+WAYS = [
+    by_task,
+    by_timeout,
+    by_wait_for,
+    by_fail_after,
+    by_move_on_after,
+    by_a_failing_group,
+    by_a_cancelled_gather,
+]
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)

@@ -46,7 +46,12 @@ BAD_RESULTS: list[Any] = [
     (crossing.make, ("thread",), "result", "Thread.*start it inside the function"),
     (crossing.make, ("weak",), "result", "weak.*send the object itself"),
     (crossing.make, ("deep",), None, "nested too deeply to be pickled"),
-    (crossing.fails_when_sent, ("raises",), "result['deep'][0]", "FailsWhenSent: pickling it raises RuntimeError"),
+    (
+        crossing.fails_when_sent,
+        ("raises",),
+        "result['deep'][0]",
+        "FailsWhenSent: pickling it raises RuntimeError",
+    ),
     (crossing.fails_when_sent, ("memory",), None, "not enough memory to pickle it"),
     (crossing.reduce_gives, (None,), "result[0]", "__reduce__ must return a string or tuple"),
     (crossing.reduce_gives, ((int,),), "result[0]", "ReduceGives"),
@@ -83,7 +88,12 @@ async def test_a_result_that_cannot_be_unpickled_here(
     scene: Scene, fn: Any, args: Any, why: str, cause: type[Exception]
 ) -> None:
     error = await scene.outcome(fn, *args)
-    says(error, NotSendable, f"^the result of crossing.{fn.__name__} is lost: it arrived, but cannot be unpickled", why)
+    says(
+        error,
+        NotSendable,
+        f"^the result of crossing.{fn.__name__} is lost: it arrived, but cannot be unpickled",
+        why,
+    )
     assert type(error.__cause__) is cause
     assert error.where == "result"
 
@@ -178,7 +188,8 @@ async def test_the_runtime_itself_is_no_argument(scene: Scene) -> None:
 
 
 @pytest.mark.xfail(
-    strict=True, reason="lead: submit catches Exception only, so sys.exit in a __reduce__ ends the service that calls"
+    strict=True,
+    reason="lead: submit catches Exception only, so sys.exit in a __reduce__ ends the service that calls",
 )
 async def test_an_argument_that_exits_while_it_is_pickled_is_refused(scene: Scene) -> None:
     with pytest.raises(NotSendable, match=r"args\[0\]"):

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures.process import BrokenProcessPool
@@ -15,11 +14,9 @@ from typing import Any
 
 import deadly
 import good
-
 import pytest
-
 from helpers import exists, is_alive, until, worker_pid
-from scene import a_scene, a_short_farewell, ids, says, settled, shown
+from scene import a_scene, a_short_farewell, ids, says, settled
 
 from hybridrt import TaskExited, WorkerCrashed, WorkerStartError
 
@@ -151,9 +148,7 @@ async def test_a_death_among_calls_written_ahead_loses_none_of_them() -> None:
         append = [scene.submit(good.append, str(ledger), i) for i in range(100)]
         await asyncio.gather(*append)  # now it is known to be quick
         jobs: list[Any] = [
-            scene.submit(good.append, str(ledger), i)
-            if i % 50
-            else scene.submit(deadly.exit_with, 7)
+            scene.submit(good.append, str(ledger), i) if i % 50 else scene.submit(deadly.exit_with, 7)
             for i in range(101, 300)
         ]
         outcomes = await asyncio.gather(*jobs, return_exceptions=True)
@@ -228,7 +223,12 @@ async def test_a_crash_is_told_to_each_coroutine_call_that_shared_the_worker() -
         await exists(begun)
         jobs = [scene.submit(deadly.meet_and_die, str(folder), 5, i) for i in range(5)]
         for crash in await asyncio.gather(*jobs, return_exceptions=True):
-            says(crash, WorkerCrashed, "^deadly.meet_and_die was lost", "with 4 other coroutine calls on the same")
+            says(
+                crash,
+                WorkerCrashed,
+                "^deadly.meet_and_die was lost",
+                "with 4 other coroutine calls on the same",
+            )
         gate.touch()
         assert await running == str(gate), "a plain call has another worker"
         assert await scene.rt.to_process(good.co_double, 4) == 8
@@ -257,7 +257,11 @@ async def test_a_coroutine_call_that_wrecks_its_loop_is_survived(fn: Any, outcom
         else:
             assert found == outcome
         if fn is deadly.cancel_everybody:
-            says(await settled(beside), TaskExited, "raised asyncio.CancelledError, though nobody cancelled the call")
+            says(
+                await settled(beside),
+                TaskExited,
+                "raised asyncio.CancelledError, though nobody cancelled the call",
+            )
         assert await scene.rt.to_process(good.co_double, 4) == 8
         assert scene.crashed == 0
         assert beside.cancel() is (fn is not deadly.cancel_everybody)
@@ -319,7 +323,12 @@ async def test_a_zygote_that_dies_of_a_preload_is_told_and_not_started_for_ever(
     async with a_scene(preload=("deadly_preload",)) as scene:
         jobs = [scene.submit(good.double, i) for i in range(10)]
         for error in await asyncio.gather(*jobs, return_exceptions=True):
-            says(error, WorkerStartError, r"^good\.double was not started", "exited with 3 before it could start")
+            says(
+                error,
+                WorkerStartError,
+                r"^good\.double was not started",
+                "exited with 3 before it could start",
+            )
         assert scene.counts() == (0, 0)
 
 
@@ -327,9 +336,13 @@ async def test_a_zygote_that_dies_of_a_preload_is_told_and_not_started_for_ever(
 async def test_workers_that_die_at_birth_again_and_again_are_told_and_not_started_for_ever(
     processes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    births = tmp_path / "births"
     (tmp_path / "born_dead.py").write_text(
         "import os\n"
-        f"os.register_at_fork(after_in_child=lambda: open({str(tmp_path / 'births')!r}, 'a').write('x') and os._exit(9))"
+        "def die():\n"
+        f"    with open({str(births)!r}, 'a') as file: file.write('x')\n"
+        "    os._exit(9)\n"
+        "os.register_at_fork(after_in_child=die)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     async with a_scene(preload=("born_dead",), processes=processes, shutdown_grace=0.1) as scene:
@@ -339,7 +352,7 @@ async def test_workers_that_die_at_birth_again_and_again_are_told_and_not_starte
         for error in errors:
             says(error, WorkerStartError, r"^good\.double was not started", "workers die, again and again")
         assert scene.counts() == (0, 0)
-    assert len((tmp_path / "births").read_text()) < 20 + 10 * processes
+    assert len(births.read_text()) < 20 + 10 * processes
 
 
 # Out of memory

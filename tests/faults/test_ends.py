@@ -152,7 +152,9 @@ run(main())
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-@pytest.mark.parametrize("how", ["sys.exit(3)", "1 / 0", "os._exit(3)", "os.abort()", "raise KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "how", ["sys.exit(3)", "1 / 0", "os._exit(3)", "os.abort()", "raise KeyboardInterrupt"]
+)
 def test_every_end_with_busy_workers_in_c_code_leaves_nothing(tmp_path: Path, how: str, loop: str) -> None:
     process = start(
         tmp_path,
@@ -177,7 +179,9 @@ rt = loop.run_until_complete(main())
     )
     lines, errors = finish(process)
     assert lines == []
-    assert process.returncode == {"sys.exit(3)": 3, "1 / 0": 1, "os._exit(3)": 3, "os.abort()": -6}.get(how, -2)
+    assert process.returncode == {"sys.exit(3)": 3, "1 / 0": 1, "os._exit(3)": 3, "os.abort()": -6}.get(
+        how, -2
+    )
     assert "Traceback" not in errors or how in ("1 / 0", "raise KeyboardInterrupt"), errors
 
 
@@ -212,7 +216,9 @@ run(main())
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("with_zygote", [True, False])
-def test_what_a_call_has_set_apart_goes_with_a_killed_parent(tmp_path: Path, loop: str, with_zygote: bool) -> None:
+def test_what_a_call_has_set_apart_goes_with_a_killed_parent(
+    tmp_path: Path, loop: str, with_zygote: bool
+) -> None:
     process = start(
         tmp_path,
         """
@@ -359,7 +365,9 @@ run(main())
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_signals_that_the_parent_ignores_or_blocks_do_not_disable_the_workers(tmp_path: Path, loop: str) -> None:
+def test_signals_that_the_parent_ignores_or_blocks_do_not_disable_the_workers(
+    tmp_path: Path, loop: str
+) -> None:
     process = start(
         tmp_path,
         """

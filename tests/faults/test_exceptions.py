@@ -75,7 +75,11 @@ FRAMES: list[Any] = [
     (throw, (raising.ReduceRaises, "x"), ["in throw"]),
     (raising.next_of_nothing, (), ["in next_of_nothing", "StopIteration"]),
     (raising.exit_interpreter, (3,), ["in exit_interpreter", "SystemExit: 3"]),
-    (raising.raise_with_causes, (), ["in raise_with_causes", "ReduceRaises: first", "this and cause|second and cause"]),
+    (
+        raising.raise_with_causes,
+        (),
+        ["in raise_with_causes", "ReduceRaises: first", "this and cause|second and cause"],
+    ),
     (raising.raise_nested_groups, (), ["in raise_nested_groups", "inner", "a and b", "KeyError: 'd'"]),
     (raising.raise_with_notes, (), ["the first note\nthe second note"]),
 ]
@@ -96,25 +100,61 @@ async def test_the_traceback_shows_the_worker_s_frames(
 STAND_INS: list[Any] = [
     (throw, (raising.KeywordsOnly,), {"code": 4}, "code 4", ""),
     (throw, (raising.ReduceRaises, "x"), {}, "ReduceRaises: x", "cannot be pickled"),
-    (throw, (raising.ReduceGivesNone, "x"), {}, "ReduceGivesNone: x", "__reduce__ must return a string or tuple"),
+    (
+        throw,
+        (raising.ReduceGivesNone, "x"),
+        {},
+        "ReduceGivesNone: x",
+        "__reduce__ must return a string or tuple",
+    ),
     (throw, (raising.ReduceGivesGarbage, "x"), {}, "ReduceGivesGarbage: x", "cannot be pickled"),
     (throw, (raising.ReduceExits, "x"), {}, "ReduceExits: x", "SystemExit"),
     (throw, (raising.ReduceGivesAnother, "x"), {}, "ReduceGivesAnother: x", "gives an int instead"),
-    (throw, (raising.OnlyAtHome, "raises"), {}, "OnlyAtHome: raises", "this process cannot unpickle it: RuntimeError"),
+    (
+        throw,
+        (raising.OnlyAtHome, "raises"),
+        {},
+        "OnlyAtHome: raises",
+        "this process cannot unpickle it: RuntimeError",
+    ),
     (throw, (raising.OnlyAtHome, "exits"), {}, "OnlyAtHome: exits", "cannot unpickle it: SystemExit"),
-    (throw, (raising.OnlyAtHome, "interrupts"), {}, "OnlyAtHome: interrupts", "unpickle it: KeyboardInterrupt"),
-    (throw, (raising.OnlyAtHome, "recurses"), {}, "OnlyAtHome: recurses", "cannot unpickle it: RecursionError"),
+    (
+        throw,
+        (raising.OnlyAtHome, "interrupts"),
+        {},
+        "OnlyAtHome: interrupts",
+        "unpickle it: KeyboardInterrupt",
+    ),
+    (
+        throw,
+        (raising.OnlyAtHome, "recurses"),
+        {},
+        "OnlyAtHome: recurses",
+        "cannot unpickle it: RecursionError",
+    ),
     (raising.raise_with_a_lock, (), {}, "ValueError: guarded", r"guard\['deep'\]\[0\] .*_thread.lock"),
     (raising.raise_with_a_lock_as_argument, (), {}, "ValueError: .*guarded", r"args\[1\] .*_thread.lock"),
     (raising.raise_unknown_class, (), {}, "only_in_the_worker.Unknown: who am I", "only_in_the_worker"),
-    (throw, (raising.StrExplodes, "x"), {}, "its __str__ raises RuntimeError", "its __str__ raises RuntimeError"),
+    (
+        throw,
+        (raising.StrExplodes, "x"),
+        {},
+        "its __str__ raises RuntimeError",
+        "its __str__ raises RuntimeError",
+    ),
     (throw, (raising.StrExits, "x"), {}, "its __str__ raises SystemExit", "its __str__ raises SystemExit"),
     (throw, (raising.StrIsNoText, "x"), {}, "its __str__ raises TypeError", "its __str__ raises TypeError"),
     (throw, (raising.ReprExplodes, "x"), {}, "ReprExplodes: x", "its __repr__ raises RuntimeError"),
     (throw, (raising.EqExplodes, "x"), {}, "EqExplodes: x", "its __eq__ raises RuntimeError"),
     (throw, (raising.BoolExplodes, "x"), {}, "BoolExplodes: x", "its __bool__ raises RuntimeError"),
     (throw, (raising.GetattributeExplodes, "x"), {}, "GetattributeExplodes: x", ""),
-    (raising.raise_huge_unpicklable, (), {}, "ReduceRaises: x+… .9990000 more characters", "cannot be pickled"),
+    (
+        raising.raise_huge_unpicklable,
+        (),
+        {},
+        "ReduceRaises: x+… .9990000 more characters",
+        "cannot be pickled",
+    ),
 ]
 
 
@@ -127,7 +167,13 @@ async def test_a_stand_in_says_what_it_stands_for_and_why(
         says(exc, raising.KeywordsOnly, "^code 4$")
         assert exc.code == 4
         return
-    says(exc, RemoteError, message, f"this stands in for the exception itself.*{why}", "give its class a __reduce__")
+    says(
+        exc,
+        RemoteError,
+        message,
+        f"this stands in for the exception itself.*{why}",
+        "give its class a __reduce__",
+    )
     assert exc.type_name and exc.type_name.rpartition(".")[2] in str(exc)
     assert "in throw" in exc.traceback_text or "in raise_" in exc.traceback_text
     assert len(str(exc)) < 50_000
@@ -155,15 +201,30 @@ EXITS: list[Any] = [
     (raising.exit_interpreter, ("secret",), r"called sys\.exit\(\.\.\.\)", SystemExit),
     (throw, (KeyboardInterrupt,), "raised KeyboardInterrupt", KeyboardInterrupt),
     (throw, (GeneratorExit,), "raised GeneratorExit", GeneratorExit),
-    (raising.raise_asyncio_cancelled, (), "raised asyncio.CancelledError, though nobody", asyncio.CancelledError),
+    (
+        raising.raise_asyncio_cancelled,
+        (),
+        "raised asyncio.CancelledError, though nobody",
+        asyncio.CancelledError,
+    ),
     (throw, (raising.Bare, "x"), "raised raising.Bare", raising.Bare),
     (throw, (raising.BareTwo, 1, 2), "raised raising.BareTwo", raising.BareTwo),
-    (raising.raise_a_group_that_exits, (), "raised a BaseExceptionGroup that holds SystemExit", BaseExceptionGroup),
+    (
+        raising.raise_a_group_that_exits,
+        (),
+        "raised a BaseExceptionGroup that holds SystemExit",
+        BaseExceptionGroup,
+    ),
     (throw_in_coroutine, (SystemExit, 3), r"called sys\.exit\(3\)", SystemExit),
     (throw_in_coroutine, (KeyboardInterrupt,), "raised KeyboardInterrupt", KeyboardInterrupt),
     (throw_in_coroutine, (GeneratorExit,), "raised GeneratorExit", GeneratorExit),
     (throw_in_coroutine, (raising.Bare,), "raised raising.Bare", raising.Bare),
-    (raising.call_in_coroutine, (raising.raise_asyncio_cancelled,), "raised asyncio.CancelledError", asyncio.CancelledError),
+    (
+        raising.call_in_coroutine,
+        (raising.raise_asyncio_cancelled,),
+        "raised asyncio.CancelledError",
+        asyncio.CancelledError,
+    ),
 ]
 
 
@@ -172,7 +233,9 @@ async def test_what_would_end_a_loop_ends_one_call(
     scene: Scene, fn: Any, args: Any, message: str, cause: type[BaseException]
 ) -> None:
     exc = await scene.outcome(fn, *args)
-    says(exc, TaskExited, message, "that ends this call alone", "Let it return, or raise an ordinary exception")
+    says(
+        exc, TaskExited, message, "that ends this call alone", "Let it return, or raise an ordinary exception"
+    )
     assert type(exc.__cause__) is cause
     assert "secret" not in str(exc)
 
@@ -193,7 +256,9 @@ STOPS: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args", "cause"), STOPS, ids=ids(STOPS))
-async def test_the_end_of_an_iterator_is_a_runtime_error(scene: Scene, fn: Any, args: Any, cause: Any) -> None:
+async def test_the_end_of_an_iterator_is_a_runtime_error(
+    scene: Scene, fn: Any, args: Any, cause: Any
+) -> None:
     exc = await scene.outcome(fn, *args)
     says(exc, RuntimeError, f"the function raised {cause.__name__} in a worker process")
     assert type(exc.__cause__) is cause

@@ -54,7 +54,9 @@ NOT_CALLABLE: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize(("bad", "error", "message"), NOT_CALLABLE, ids=lambda value: getattr(value, "__name__", None))
+@pytest.mark.parametrize(
+    ("bad", "error", "message"), NOT_CALLABLE, ids=lambda value: getattr(value, "__name__", None)
+)
 async def test_what_cannot_run_in_a_worker_is_refused_at_once(
     scene: Scene, bad: Any, error: type[Exception], message: str
 ) -> None:
@@ -118,7 +120,9 @@ async def test_no_time_at_all_is_a_time_limit(scene: Scene) -> None:
 
 
 async def test_options_that_contradict_the_verb(scene: Scene) -> None:
-    with pytest.raises(ValueError, match=r"options\(lane='thread'\)\.to_process\(\.\.\.\) contradicts itself"):
+    with pytest.raises(
+        ValueError, match=r"options\(lane='thread'\)\.to_process\(\.\.\.\) contradicts itself"
+    ):
         await scene.rt.options(lane="thread").to_process(good.double, 1)
     await scene.is_sound()
 
@@ -165,9 +169,16 @@ async def test_a_nonsense_environment_is_refused_by_its_name(
 async def test_before_it_was_entered() -> None:
     rt = Runtime()
     for use in (lambda: rt.submit(good.double, 1), lambda: rt.processes, lambda: rt.threads, rt.stats):
-        with pytest.raises(RuntimeClosed, match=r"entered: use 'async with Runtime\(\) as rt:'|not entered yet"):
+        with pytest.raises(
+            RuntimeClosed, match=r"entered: use 'async with Runtime\(\) as rt:'|not entered yet"
+        ):
             use()
-    for call in (rt.to_process(good.double, 1), rt.to_thread(good.double, 1), rt.run(good.double, 1), rt.warm_up()):
+    for call in (
+        rt.to_process(good.double, 1),
+        rt.to_thread(good.double, 1),
+        rt.run(good.double, 1),
+        rt.warm_up(),
+    ):
         with pytest.raises(RuntimeClosed, match="was not entered yet: use 'async with"):
             await call
     with pytest.raises(RuntimeClosed, match="left without having been entered"):
@@ -273,7 +284,11 @@ async def test_entering_in_one_loop_and_leaving_in_another() -> None:
             await rt.__aexit__(None, None, None)
 
         exc = await in_a_thread(lambda: asyncio.run(leave()))
-        says(exc, RuntimeError, "belongs to another event loop or thread: leave it in the loop in which it was entered")
+        says(
+            exc,
+            RuntimeError,
+            "belongs to another event loop or thread: leave it in the loop in which it was entered",
+        )
         assert await rt.to_process(good.double, 2) == 4, "it is open still"
 
 
@@ -281,7 +296,9 @@ async def test_waiting_for_an_executor_s_future_in_the_loop_s_thread(scene: Scen
     async with scene.good_calls():
         future = scene.rt.processes.submit(good.double, 4)
         for wait in (future.result, future.exception, lambda: future.result(1)):
-            with pytest.raises(RuntimeError, match=r"would stop the event loop .* use 'await asyncio.wrap_future"):
+            with pytest.raises(
+                RuntimeError, match=r"would stop the event loop .* use 'await asyncio.wrap_future"
+            ):
                 wait()
         assert await asyncio.wrap_future(future) == 8
         assert future.result() == 8, "once it is done nothing stands in the way"

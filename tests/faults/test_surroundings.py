@@ -1,4 +1,4 @@
-"""Whatever mess a call makes of its worker's surroundings, other calls are right, and leaving is on time and complete."""
+"""Whatever mess a call makes of its worker's surroundings, other calls are right, and leaving is complete."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from helpers import exists, is_alive, until, worker_pid
 from scene import LIMIT, a_scene, a_short_farewell, ids, says, settled, shown
 
 from hybridrt import RemoteError, TaskExited, WorkerCrashed, WorkerStartError
+
 
 def folder() -> str:
     """A place for what a call leaves; the number keeps them apart."""
@@ -62,7 +63,9 @@ async def test_a_mess_of_its_own_worker_hurts_no_other_call(fn: Any, args: Any, 
     async with a_scene() as scene:
         async with scene.good_calls(is_ordered=fn is not messy.set_blocking):
             outcome = await settled(scene.rt.to_process(fn, *args), scene.submit_behind)
-        assert outcome == result or result is ..., shown(outcome) if isinstance(outcome, Exception) else outcome
+        assert outcome == result or result is ..., (
+            shown(outcome) if isinstance(outcome, Exception) else outcome
+        )
         for _ in range(5):
             await scene.is_sound()
         assert scene.crashed == 0
@@ -110,7 +113,9 @@ async def test_what_the_system_refuses_is_the_call_s_own_error(
 async def test_a_limit_on_the_size_of_files_hits_its_own_call(tmp_path: Path) -> None:
     async with a_scene() as scene:
         says(
-            await scene.outcome(messy.limit_file_size, str(tmp_path / "file")), WorkerCrashed, "killed by SIGXFSZ"
+            await scene.outcome(messy.limit_file_size, str(tmp_path / "file")),
+            WorkerCrashed,
+            "killed by SIGXFSZ",
         )
 
 
@@ -123,7 +128,7 @@ async def test_a_call_that_closes_its_channel_is_told_that_it_did(range_: tuple[
 
 
 async def test_descriptors_set_blocking_do_not_stop_the_loop() -> None:
-    """The pipe of tokens is open in our process too. Nothing is in it when quick calls are done but not yet heard of."""
+    """The pipe of tokens is open in our process too. It is empty when quick calls are done but not yet heard of."""
     async with a_scene(processes=1) as scene:
         path = scene.path()
         for _ in range(10):
@@ -158,7 +163,9 @@ async def test_a_changed_folder_hurts_no_other_call(kind: Any, tmp_path: Path) -
     async with a_scene() as scene:
         assert await scene.outcome(kind, str(tmp_path / "folder")) == str(tmp_path / "folder")
         assert Path.cwd() != tmp_path / "folder"
-        says(await scene.outcome(messy.limit_memory), MemoryError)  # and neither do two messes on top of one another
+        says(
+            await scene.outcome(messy.limit_memory), MemoryError
+        )  # and neither do two messes on top of one another
         await scene.is_sound()
 
 
@@ -210,7 +217,9 @@ MODULES = [
 async def test_a_broken_standard_module_costs_its_own_worker_at_most(module: str, name: str) -> None:
     async with a_scene() as scene:
         async with scene.good_calls(is_ordered=False):
-            outcome = await settled(scene.rt.to_process(messy.break_module, module, name), scene.submit_behind)
+            outcome = await settled(
+                scene.rt.to_process(messy.break_module, module, name), scene.submit_behind
+            )
         assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
         await scene.is_sound()
 
@@ -228,7 +237,10 @@ async def test_a_process_that_a_call_has_started_is_gone_when_the_runtime_is(how
 
 async def test_a_process_that_a_crashed_call_has_started_goes_with_it() -> None:
     async with a_scene() as scene:
-        pids = [await scene.rt.to_process(messy.start_and_leave, how, str(scene.path())) for how in ("program", "fork")]
+        pids = [
+            await scene.rt.to_process(messy.start_and_leave, how, str(scene.path()))
+            for how in ("program", "fork")
+        ]
         for pid in scene.pids:
             os.kill(pid, 9)
         await until(lambda: not any(map(is_alive, pids)))
@@ -289,7 +301,11 @@ async def test_descriptors_used_up_fail_the_call_that_needs_one_and_it_recovers(
             error = await settled(scene.rt.to_process(good.double, 1))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        says(error, WorkerStartError, r"good\.double was not started, because no worker process can be: Too many open")
+        says(
+            error,
+            WorkerStartError,
+            r"good\.double was not started, because no worker process can be: Too many open",
+        )
         assert isinstance(error, OSError) and error.errno == 24
         await scene.is_sound()
 
@@ -351,7 +367,11 @@ async def test_processes_used_up_fail_the_calls_that_need_one_and_it_recovers(fe
             os.kill(pid, 9)
         await until(lambda: not scene.pids)
         error = await settled(scene.rt.to_process(good.double, 1))
-        says(error, WorkerStartError, r"good\.double was not started, because no worker process can be: .*unavailable")
+        says(
+            error,
+            WorkerStartError,
+            r"good\.double was not started, because no worker process can be: .*unavailable",
+        )
         assert isinstance(error, OSError) and error.errno == 11
         (few_processes / "pids.max").write_text("max")
         await scene.is_sound()
