@@ -198,8 +198,8 @@ class Nursery:
         if self._control is not control or self._process is None:
             return
         process, self._process = self._process, None
-        self._control.close()
         self._control = None
+        control.close()
         self._cut_lifeline()
         self._on_loop_closed()
         _hurry(process)

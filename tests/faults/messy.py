@@ -304,7 +304,7 @@ def interrupt_oneself() -> None:
 
 
 def wake_up_by(descriptor: str) -> str:
-    read, write = os.pipe()
+    _, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write)
     return descriptor

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 import re
+import signal
 import tempfile
+import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,7 @@ class Scene:
         self.rt = rt
         self.submit: Callable[..., Job[Any]] = rt.options(lane="process").submit
         self.folder = folder
+        self.crashed_before = 0
         self._names = itertools.count(1)
 
     def path(self) -> Path:
@@ -94,7 +98,8 @@ class Scene:
 
     @property
     def crashed(self) -> int:
-        return self.rt.stats().processes.crashed
+        """How many calls were lost with their workers, since the fault began."""
+        return self.rt.stats().processes.crashed - self.crashed_before
 
     @property
     def pids(self) -> set[int]:
@@ -119,14 +124,46 @@ async def a_scene(**settings: Any) -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
-async def a_lasting_scene() -> AsyncIterator[Scene]:
+async def a_lasting_scene(**settings: Any) -> AsyncIterator[Scene]:
     """A scene for many faults that must not cost a worker: at its end the workers are those it began with."""
-    async with _a_scene({}) as scene:
+    async with _a_scene(settings) as scene:
         await scene.rt.warm_up()
         assert await scene.outcome(good.co_double, 4) == 8  # coroutine calls have a worker of their own
         pids = scene.pids
         yield scene
         assert scene.pids == pids and scene.crashed == 0, "no fault has cost a worker"
+
+
+@asynccontextmanager
+async def a_standing_scene() -> AsyncIterator[Scene]:
+    """A scene for many faults that may each cost workers, or leave them in a mess; ``renewed`` after each."""
+    async with _a_scene({}) as scene:
+        await scene.rt.warm_up()
+        yield scene
+
+
+@asynccontextmanager
+async def renewed(scene: Scene) -> AsyncIterator[None]:
+    """Fresh workers at the end; and then we hold as many descriptors, processes and threads as at the beginning."""
+    before = held()
+    scene.crashed_before += scene.crashed
+    async with asyncio.timeout(LIMIT):
+        yield
+        for pid in scene.pids:
+            with suppress(ProcessLookupError):  # the fault is killing it
+                os.kill(pid, signal.SIGKILL)
+        await until(lambda: not scene.pids)
+        await scene.rt.warm_up()
+        await until(lambda: held() == before)
+
+
+def held() -> tuple[int, int, int]:
+    """How many descriptors, child processes and threads we have."""
+    children = [
+        Path("/proc/self/task", task, "children").read_text().split()
+        for task in os.listdir("/proc/self/task")
+    ]
+    return len(os.listdir("/proc/self/fd")), sum(map(len, children)), threading.active_count()
 
 
 @asynccontextmanager

@@ -18,6 +18,8 @@ from scene import LIMIT, Scene, a_scene, ids, says, settled
 
 from hybridrt import RuntimeClosed, TaskExited
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def stop(scene: Scene, fn: Any, *args: Any) -> tuple[bool, bool]:
     """Cancel one call among good ones while it is stuck; whether its worker then lives on, and its finally has run."""
@@ -66,13 +68,13 @@ STOPPED: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args"), STOPPED, ids=ids(STOPPED))
-async def test_an_interrupt_stops_it_and_its_worker_serves_on(fn: Any, args: Any) -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        lives_on, has_ended = await stop(scene, fn, *args)
-        assert lives_on and has_ended
-        if fn is stubborn.hold_a_lock:
-            for _ in range(10):
-                assert await scene.rt.to_process(stubborn.is_the_lock_free)
+async def test_an_interrupt_stops_it_and_its_worker_serves_on(patient: Scene, fn: Any, args: Any) -> None:
+    scene = patient
+    lives_on, has_ended = await stop(scene, fn, *args)
+    assert lives_on and has_ended
+    if fn is stubborn.hold_a_lock:
+        for _ in range(10):
+            assert await scene.rt.to_process(stubborn.is_the_lock_free)
 
 
 KILLED: list[Any] = [
@@ -91,10 +93,13 @@ KILLED: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args"), KILLED, ids=ids(KILLED))
-async def test_what_no_interrupt_stops_is_killed_and_its_worker_replaced(fn: Any, args: Any) -> None:
-    async with a_scene() as scene:
-        lives_on, _ = await stop(scene, fn, *args)
-        assert not lives_on
+@pytest.mark.leaves_processes
+async def test_what_no_interrupt_stops_is_killed_and_its_worker_replaced(
+    costly: Scene, fn: Any, args: Any
+) -> None:
+    scene = costly
+    lives_on, _ = await stop(scene, fn, *args)
+    assert not lives_on
 
 
 async def test_an_import_that_is_cancelled_is_killed_and_leaves_no_half_module(
@@ -202,42 +207,42 @@ WAYS = [
 
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
-async def test_every_way_to_cancel_stops_the_work(way: Any) -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        await scene.rt.warm_up()
-        pids = scene.pids
-        begun, ended = scene.path(), scene.path()
-        async with scene.good_calls():
-            await way(scene, lambda: scene.rt.to_process(stubborn.loop, str(begun), str(ended)), begun)
-        if begun.exists():  # on a slow day a time limit has passed before
-            await exists(ended)
-        await scene.is_sound()
-        assert scene.pids == pids
+async def test_every_way_to_cancel_stops_the_work(patient: Scene, way: Any) -> None:
+    scene = patient
+    await scene.rt.warm_up()
+    pids = scene.pids
+    begun, ended = scene.path(), scene.path()
+    async with scene.good_calls():
+        await way(scene, lambda: scene.rt.to_process(stubborn.loop, str(begun), str(ended)), begun)
+    if begun.exists():  # on a slow day a time limit has passed before
+        await exists(ended)
+    await scene.is_sound()
+    assert scene.pids == pids
 
 
-async def test_a_time_limit_of_the_options_stops_the_work() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        await scene.rt.warm_up()
-        begun, ended = scene.path(), scene.path()
-        async with scene.good_calls():
-            strict = scene.rt.options(lane="process", timeout=0.2)
-            says(
-                await settled(strict.run(stubborn.loop, str(begun), str(ended))),
-                TimeoutError,
-                r"^stubborn\.loop did not end within 0\.2 s \(options\(timeout=\.\.\.\)\)$",
-            )
-        await scene.is_sound()
+async def test_a_time_limit_of_the_options_stops_the_work(patient: Scene) -> None:
+    scene = patient
+    await scene.rt.warm_up()
+    begun, ended = scene.path(), scene.path()
+    async with scene.good_calls():
+        strict = scene.rt.options(lane="process", timeout=0.2)
+        says(
+            await settled(strict.run(stubborn.loop, str(begun), str(ended))),
+            TimeoutError,
+            r"^stubborn\.loop did not end within 0\.2 s \(options\(timeout=\.\.\.\)\)$",
+        )
+    await scene.is_sound()
 
 
-async def test_a_future_of_the_executor_stops_the_work() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        begun, ended = scene.path(), scene.path()
-        async with scene.good_calls():
-            future = scene.rt.processes.submit(stubborn.loop, str(begun), str(ended))
-            await exists(begun)
-            assert future.cancel()
-            await exists(ended)
-        await scene.is_sound()
+async def test_a_future_of_the_executor_stops_the_work(patient: Scene) -> None:
+    scene = patient
+    begun, ended = scene.path(), scene.path()
+    async with scene.good_calls():
+        future = scene.rt.processes.submit(stubborn.loop, str(begun), str(ended))
+        await exists(begun)
+        assert future.cancel()
+        await exists(ended)
+    await scene.is_sound()
 
 
 async def test_leaving_interrupts_and_then_kills() -> None:
@@ -272,19 +277,19 @@ async def test_a_cancel_before_the_start_means_it_never_runs() -> None:
         assert len(ran) <= 1, "all but the one that may have begun before"
 
 
-async def test_a_second_cancel_does_nothing_more() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        begun, ended = scene.path(), scene.path()
-        async with scene.good_calls():
-            task = asyncio.ensure_future(scene.rt.to_process(stubborn.loop, str(begun), str(ended)))
-            await exists(begun)
-            task.cancel()
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
-            assert not task.cancel()
-            await exists(ended)
-        await scene.is_sound()
+async def test_a_second_cancel_does_nothing_more(patient: Scene) -> None:
+    scene = patient
+    begun, ended = scene.path(), scene.path()
+    async with scene.good_calls():
+        task = asyncio.ensure_future(scene.rt.to_process(stubborn.loop, str(begun), str(ended)))
+        await exists(begun)
+        task.cancel()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not task.cancel()
+        await exists(ended)
+    await scene.is_sound()
 
 
 async def test_a_cancel_after_the_end_changes_nothing() -> None:
@@ -300,38 +305,38 @@ async def test_a_cancel_after_the_end_changes_nothing() -> None:
         await scene.is_sound()
 
 
-async def test_a_cancel_in_the_turn_of_the_answer_is_one_or_the_other() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        await scene.rt.warm_up()
-        pids = scene.pids
-        for i in range(200):
-            job = scene.submit(good.double, i)
-            other = scene.submit(good.double, -i)
-            for _ in range(i % 7):
-                await asyncio.sleep(0)
-            was_cancelled = job.cancel()
-            outcome = await asyncio.gather(job, return_exceptions=True)
-            assert isinstance(outcome[0], asyncio.CancelledError) if was_cancelled else outcome == [2 * i]
-            assert await other == -2 * i, "the interrupt did not land in the next call"
-        await scene.is_sound()
-        assert scene.pids == pids
+async def test_a_cancel_in_the_turn_of_the_answer_is_one_or_the_other(patient: Scene) -> None:
+    scene = patient
+    await scene.rt.warm_up()
+    pids = scene.pids
+    for i in range(200):
+        job = scene.submit(good.double, i)
+        other = scene.submit(good.double, -i)
+        for _ in range(i % 7):
+            await asyncio.sleep(0)
+        was_cancelled = job.cancel()
+        outcome = await asyncio.gather(job, return_exceptions=True)
+        assert isinstance(outcome[0], asyncio.CancelledError) if was_cancelled else outcome == [2 * i]
+        assert await other == -2 * i, "the interrupt did not land in the next call"
+    await scene.is_sound()
+    assert scene.pids == pids
 
 
-async def test_all_calls_in_flight_are_cancelled_at_once() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        await scene.rt.warm_up()
-        pids = scene.pids
-        paths = [(scene.path(), scene.path()) for _ in range(2)]
-        running = [scene.submit(stubborn.loop, str(begun), str(ended)) for begun, ended in paths]
-        for begun, _ in paths:
-            await exists(begun)
-        waiting = [scene.submit(stubborn.loop, str(scene.path()), str(scene.path())) for _ in range(200)]
-        for job in running + waiting:
-            assert job.cancel()
-        for _, ended in paths:
-            await exists(ended)
-        await scene.is_sound()
-        assert scene.pids == pids
+async def test_all_calls_in_flight_are_cancelled_at_once(patient: Scene) -> None:
+    scene = patient
+    await scene.rt.warm_up()
+    pids = scene.pids
+    paths = [(scene.path(), scene.path()) for _ in range(2)]
+    running = [scene.submit(stubborn.loop, str(begun), str(ended)) for begun, ended in paths]
+    for begun, _ in paths:
+        await exists(begun)
+    waiting = [scene.submit(stubborn.loop, str(scene.path()), str(scene.path())) for _ in range(200)]
+    for job in running + waiting:
+        assert job.cancel()
+    for _, ended in paths:
+        await exists(ended)
+    await scene.is_sound()
+    assert scene.pids == pids
 
 
 async def test_coroutine_calls_beside_one_that_swallows_its_cancel_go_on() -> None:
@@ -369,15 +374,15 @@ async def test_an_interrupt_with_nobody_s_name_on_it_does_nothing() -> None:
         assert scene.crashed == 0
 
 
-async def test_a_result_made_of_an_interrupt_is_lost_with_its_call() -> None:
-    async with a_scene(interrupt_grace=10) as scene:
-        begun, ended = scene.path(), scene.path()
-        job = scene.submit(stubborn.interrupt_turns_into_exit, str(begun), str(ended))
-        outcomes: list[Any] = []
-        job.add_done_callback(outcomes.append)
-        await exists(begun)
-        job.cancel()
-        await exists(ended)
-        await scene.is_sound()
-        assert outcomes == [job] and job.cancelled(), "told once, and not TaskExited"
-        assert not issubclass(asyncio.CancelledError, TaskExited)
+async def test_a_result_made_of_an_interrupt_is_lost_with_its_call(patient: Scene) -> None:
+    scene = patient
+    begun, ended = scene.path(), scene.path()
+    job = scene.submit(stubborn.interrupt_turns_into_exit, str(begun), str(ended))
+    outcomes: list[Any] = []
+    job.add_done_callback(outcomes.append)
+    await exists(begun)
+    job.cancel()
+    await exists(ended)
+    await scene.is_sound()
+    assert outcomes == [job] and job.cancelled(), "told once, and not TaskExited"
+    assert not issubclass(asyncio.CancelledError, TaskExited)

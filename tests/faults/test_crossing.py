@@ -9,25 +9,17 @@ import socket
 import sys
 import threading
 import types
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import crossing
 import good
 import pytest
-import pytest_asyncio
-from scene import Scene, a_lasting_scene, ids, says, settled, shown
+from scene import Scene, ids, says, settled, shown
 
 from hybridrt import NotSendable, TaskExited
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene() -> AsyncIterator[Scene]:
-    async with a_lasting_scene() as scene:
-        yield scene
 
 
 # Results

@@ -16,9 +16,11 @@ import deadly
 import good
 import pytest
 from helpers import exists, is_alive, until, worker_pid
-from scene import a_scene, a_short_farewell, ids, says, settled
+from scene import Scene, a_scene, a_short_farewell, ids, says, settled
 
 from hybridrt import TaskExited, WorkerCrashed, WorkerStartError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SIGNALS = {
     "SIGKILL": "when memory runs out",
@@ -66,24 +68,25 @@ DEATHS: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args", "exitcode", "message"), DEATHS, ids=ids(DEATHS))
+@pytest.mark.leaves_processes
 async def test_a_death_hurts_the_call_that_it_interrupts(
-    fn: Any, args: tuple[Any, ...], exitcode: int | None, message: str
+    costly: Scene, fn: Any, args: tuple[Any, ...], exitcode: int | None, message: str
 ) -> None:
-    async with a_scene() as scene:
-        crash = await scene.outcome(fn, *args)
-        name = f"{fn.__module__}.{fn.__name__}"
-        says(
-            crash,
-            WorkerCrashed,
-            f"^{name} was lost: its worker process {crash.pid} ",
-            message,
-            "Other calls are not affected, and the worker is replaced; this call was not run again",
-        )
-        assert isinstance(crash, BrokenProcessPool)
-        assert (crash.function, crash.exitcode) == (name, exitcode)
-        assert crash.pid not in scene.pids and not is_alive(crash.pid)
-        assert 0 <= crash.seconds < 20
-        assert scene.crashed == 1
+    scene = costly
+    crash = await scene.outcome(fn, *args)
+    name = f"{fn.__module__}.{fn.__name__}"
+    says(
+        crash,
+        WorkerCrashed,
+        f"^{name} was lost: its worker process {crash.pid} ",
+        message,
+        "Other calls are not affected, and the worker is replaced; this call was not run again",
+    )
+    assert isinstance(crash, BrokenProcessPool)
+    assert (crash.function, crash.exitcode) == (name, exitcode)
+    assert crash.pid not in scene.pids and not is_alive(crash.pid)
+    assert 0 <= crash.seconds < 20
+    assert scene.crashed == 1
 
 
 FATAL_IN_C: list[Any] = [
@@ -96,11 +99,14 @@ FATAL_IN_C: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args", "frame"), FATAL_IN_C, ids=ids(FATAL_IN_C))
-async def test_a_crash_in_c_code_comes_with_the_python_stack(fn: Any, args: Any, frame: str) -> None:
-    async with a_scene() as scene:
-        crash = await settled(scene.rt.to_process(fn, *args))
-        says(crash, WorkerCrashed, "The Python stack at the crash:", f'deadly.py", line .* {frame}')
-        assert frame in crash.stack
+@pytest.mark.leaves_processes
+async def test_a_crash_in_c_code_comes_with_the_python_stack(
+    costly: Scene, fn: Any, args: Any, frame: str
+) -> None:
+    scene = costly
+    crash = await settled(scene.rt.to_process(fn, *args))
+    says(crash, WorkerCrashed, "The Python stack at the crash:", f'deadly.py", line .* {frame}')
+    assert frame in crash.stack
 
 
 async def test_a_worker_that_becomes_another_program_is_a_dead_one() -> None:

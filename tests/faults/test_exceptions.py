@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from collections.abc import AsyncIterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
-import pytest_asyncio
 import raising
 from raising import throw, throw_in_coroutine
-from scene import Scene, a_lasting_scene, ids, says, shown
+from scene import Scene, ids, says, shown
 
 from hybridrt import Interrupted, RemoteError, RuntimeClosed, TaskExited, WorkerCrashed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene() -> AsyncIterator[Scene]:
-    async with a_lasting_scene() as scene:
-        yield scene
 
 
 # What is called, with which arguments; what arrives; what its message says.

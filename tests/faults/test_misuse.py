@@ -11,18 +11,11 @@ from typing import Any
 
 import good
 import pytest
-import pytest_asyncio
-from scene import LIMIT, Scene, a_lasting_scene, a_scene, says
+from scene import LIMIT, Scene, a_scene, says
 
 from hybridrt import Runtime, RuntimeClosed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene() -> AsyncIterator[Scene]:
-    async with a_lasting_scene() as scene:
-        yield scene
 
 
 def numbers(n: int) -> Iterator[int]:

@@ -14,9 +14,11 @@ import good
 import messy
 import pytest
 from helpers import exists, is_alive, until, worker_pid
-from scene import LIMIT, a_scene, a_short_farewell, ids, says, settled, shown
+from scene import LIMIT, Scene, a_scene, a_short_farewell, ids, says, settled, shown
 
 from hybridrt import RemoteError, TaskExited, WorkerCrashed, WorkerStartError
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def folder() -> str:
@@ -59,16 +61,17 @@ HARMLESS: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args", "result"), HARMLESS, ids=ids(HARMLESS))
-async def test_a_mess_of_its_own_worker_hurts_no_other_call(fn: Any, args: Any, result: Any) -> None:
-    async with a_scene() as scene:
-        async with scene.good_calls(is_ordered=fn is not messy.set_blocking):
-            outcome = await settled(scene.rt.to_process(fn, *args), scene.submit_behind)
-        assert outcome == result or result is ..., (
-            shown(outcome) if isinstance(outcome, Exception) else outcome
-        )
-        for _ in range(5):
-            await scene.is_sound()
-        assert scene.crashed == 0
+@pytest.mark.leaves_processes
+async def test_a_mess_of_its_own_worker_hurts_no_other_call(
+    costly: Scene, fn: Any, args: Any, result: Any
+) -> None:
+    scene = costly
+    async with scene.good_calls(is_ordered=fn is not messy.set_blocking):
+        outcome = await settled(scene.rt.to_process(fn, *args), scene.submit_behind)
+    assert outcome == result or result is ..., shown(outcome) if isinstance(outcome, Exception) else outcome
+    for _ in range(5):
+        await scene.is_sound()
+    assert scene.crashed == 0
 
 
 LASTING: list[Any] = [
@@ -103,11 +106,11 @@ REFUSED: list[Any] = [
 
 
 @pytest.mark.parametrize(("fn", "args", "error", "message"), REFUSED, ids=ids(REFUSED))
+@pytest.mark.leaves_processes
 async def test_what_the_system_refuses_is_the_call_s_own_error(
-    fn: Any, args: Any, error: type[Exception], message: str
+    costly: Scene, fn: Any, args: Any, error: type[Exception], message: str
 ) -> None:
-    async with a_scene() as scene:
-        says(await scene.outcome(fn, *args), error, message)
+    says(await costly.outcome(fn, *args), error, message)
 
 
 async def test_a_limit_on_the_size_of_files_hits_its_own_call(tmp_path: Path) -> None:
@@ -173,12 +176,13 @@ BUILTINS = ["len", "print", "isinstance", "int", "min", "open", "Exception", "tu
 
 
 @pytest.mark.parametrize("name", BUILTINS)
-async def test_a_broken_builtin_costs_its_own_worker_at_most(name: str) -> None:
-    async with a_scene() as scene:
-        async with scene.good_calls(is_ordered=False):
-            outcome = await settled(scene.rt.to_process(messy.break_builtins, name), scene.submit_behind)
-        assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
-        await scene.is_sound()
+@pytest.mark.leaves_processes
+async def test_a_broken_builtin_costs_its_own_worker_at_most(costly: Scene, name: str) -> None:
+    scene = costly
+    async with scene.good_calls(is_ordered=False):
+        outcome = await settled(scene.rt.to_process(messy.break_builtins, name), scene.submit_behind)
+    assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
+    await scene.is_sound()
 
 
 @pytest.mark.parametrize("name", ["type", "__import__"])
@@ -214,14 +218,15 @@ MODULES = [
 
 
 @pytest.mark.parametrize(("module", "name"), MODULES, ids=lambda value: value)
-async def test_a_broken_standard_module_costs_its_own_worker_at_most(module: str, name: str) -> None:
-    async with a_scene() as scene:
-        async with scene.good_calls(is_ordered=False):
-            outcome = await settled(
-                scene.rt.to_process(messy.break_module, module, name), scene.submit_behind
-            )
-        assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
-        await scene.is_sound()
+@pytest.mark.leaves_processes
+async def test_a_broken_standard_module_costs_its_own_worker_at_most(
+    costly: Scene, module: str, name: str
+) -> None:
+    scene = costly
+    async with scene.good_calls(is_ordered=False):
+        outcome = await settled(scene.rt.to_process(messy.break_module, module, name), scene.submit_behind)
+    assert outcome == name or isinstance(outcome, WorkerCrashed | RemoteError)
+    await scene.is_sound()
 
 
 # Leaving
