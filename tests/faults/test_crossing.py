@@ -44,7 +44,6 @@ BAD_RESULTS: list[Any] = [
         "result['deep'][0]",
         "FailsWhenSent: pickling it raises RuntimeError",
     ),
-    (crossing.fails_when_sent, ("memory",), None, "not enough memory to pickle it"),
     (crossing.reduce_gives, (None,), "result[0]", "__reduce__ must return a string or tuple"),
     (crossing.reduce_gives, ((int,),), "result[0]", "ReduceGives"),
     (crossing.endless, (), None, "nested too deeply to be pickled"),
@@ -95,6 +94,10 @@ async def test_a_result_that_cannot_be_unpickled_here(
 )
 async def test_a_result_whose_pickling_would_end_the_worker(scene: Scene, how: str, says_: str) -> None:
     says(await scene.outcome(crossing.fails_when_sent, how), TaskExited, says_)
+
+
+async def test_a_result_that_there_is_no_memory_for(scene: Scene) -> None:
+    says(await scene.outcome(crossing.fails_when_sent, "memory"), MemoryError)
 
 
 async def test_results_that_only_look_bad_arrive(scene: Scene) -> None:
