@@ -18,8 +18,9 @@ from .conditions import Conditions
 from .zygote import open_control, receive_message, send_message
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+# In place of the current folder, which -c puts first: a pickle.py there would be taken for the standard one.
 _BOOT = (
-    "import sys; sys.path.insert(0, {path!r}); "
+    "import sys; sys.path[: sys.path[:1] == ['']] = [{path!r}]; "
     "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
 )
 

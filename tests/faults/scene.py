@@ -159,11 +159,11 @@ async def renewed(scene: Scene) -> AsyncIterator[None]:
 
 def held() -> tuple[int, int, int]:
     """How many descriptors, child processes and threads we have."""
-    children = [
-        Path("/proc/self/task", task, "children").read_text().split()
-        for task in os.listdir("/proc/self/task")
-    ]
-    return len(os.listdir("/proc/self/fd")), sum(map(len, children)), threading.active_count()
+    children = 0
+    for task in os.listdir("/proc/self/task"):
+        with suppress(FileNotFoundError):  # a thread that has ended in between
+            children += len(Path("/proc/self/task", task, "children").read_text().split())
+    return len(os.listdir("/proc/self/fd")), children, threading.active_count()
 
 
 @asynccontextmanager

@@ -344,12 +344,39 @@ run(main())
 
 
 def test_a_folder_that_is_gone_under_the_parent(tmp_path: Path) -> None:
+    plain = "import os, sys; os.rmdir(os.getcwd()); os.execv(sys.executable, [sys.executable, '-c', 'import socket'])"
+    (tmp_path / "gone").mkdir()
+    if subprocess.run([sys.executable, "-c", plain], cwd=tmp_path / "gone", check=False).returncode:
+        pytest.skip("this interpreter cannot start in a folder that is gone (as CPython 3.13.0)")
     process = start(
         tmp_path,
         """
 os.mkdir("here")
 os.chdir("here")
 os.rmdir("../here")
+
+async def main():
+    async with hybridrt.Runtime(processes=2) as rt:
+        assert await rt.to_process(good.double, 4) == 8
+    print("fine", flush=True)
+
+run(main())
+""",
+        "asyncio",
+    )
+    lines, errors = finish(process)
+    assert lines == ["fine"], errors
+
+
+def test_files_in_the_folder_that_are_named_like_standard_modules(tmp_path: Path) -> None:
+    process = start(
+        tmp_path,
+        """
+os.mkdir("hostile")
+os.chdir("hostile")
+for name in ("pickle", "socket", "select", "struct", "selectors", "mmap"):
+    with open(f"{name}.py", "w") as file:
+        file.write("raise SystemExit('not the standard module')")
 
 async def main():
     async with hybridrt.Runtime(processes=2) as rt:
