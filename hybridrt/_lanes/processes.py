@@ -103,7 +103,9 @@ class ProcessLane:
             if travellers or TRACER in modules:
                 call = accompany(call)
             payload = parcel.dumps(call)
-        except Exception as exc:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
             raise unsendable_call(function.name, fn, args, kwargs, exc) from exc
         job: _Call = ProcessJob(loop=self._loop)
         job.lane = "process"

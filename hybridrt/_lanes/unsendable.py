@@ -15,7 +15,7 @@ _MOST_ARGUMENTS = 20
 
 
 def unsendable_call(
-    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: Exception
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
 ) -> NotSendable:
     """The error for a call whose function or arguments, or what its context brings, cannot be pickled."""
     context = [(f"context[{name!r}]", value) for name, value in values_here()]

@@ -182,10 +182,6 @@ async def test_the_runtime_itself_is_no_argument(scene: Scene) -> None:
     says(error, NotSendable, r"args\[0\]", "it lives in the process of the runtime: send plain data")
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="lead: submit catches Exception only, so sys.exit in a __reduce__ ends the service that calls",
-)
 async def test_an_argument_that_exits_while_it_is_pickled_is_refused(scene: Scene) -> None:
     with pytest.raises(NotSendable, match=r"args\[0\]"):
         try:
