@@ -96,6 +96,7 @@ OURS = "/sys/fs/cgroup/memory.events"
         ),
         (None, OomEvidence(True, OURS, False, None), True, "died after 1.5 s of it. It ran out of memory"),
         (None, OomEvidence(False, OURS, False, None), False, "How is not known"),
+        (None, OomEvidence(True, "/proc/vmstat", True, None), False, "How is not known"),
         (
             -9,
             OomEvidence(False, OURS, False, 2 * 10**9),

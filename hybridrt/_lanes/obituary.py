@@ -36,6 +36,10 @@ def crash_report(
     job: ProcessJob[Any], child: Child, death: Death, seconds: float, calls: int
 ) -> WorkerCrashed:
     """The error for a call that was lost with ``child``; ``calls`` is how many coroutines shared the worker."""
+    if death.exitcode is None and death.oom is not None and death.oom.is_machine:
+        death = death._replace(
+            oom=None
+        )  # nobody knows that it was killed, and the machine's count may be of others
     function = job.function.name
     how, why = _cause(child, death)
     shared = f", with {calls - 1} other coroutine calls on the same worker" if calls > 1 else ""
