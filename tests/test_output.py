@@ -518,18 +518,19 @@ async def test_coroutine_calls_are_heard_before_their_results() -> None:
                 assert re.search(rf"end {n}(\n|end|begin|$)", out.getvalue())
 
 
-async def test_a_default_timeout_for_sockets_does_not_reach_the_workers(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_default_timeout_for_sockets_does_not_reach_the_workers() -> None:
     import socket
 
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(5)
     try:
         async with Runtime(processes=1) as rt:
+            pid = await rt.to_process(os.getpid)
             with listening() as (out, _):
                 await rt.to_process(exec, "for n in range(5000): print('x' * 500)")
             assert out.getvalue().count("\n") == 5000
+            await asyncio.gather(*[rt.to_process(abs, -1) for _ in range(3)])
+            assert await rt.to_process(os.getpid) == pid
     finally:
         socket.setdefaulttimeout(before)
 

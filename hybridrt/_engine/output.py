@@ -88,7 +88,6 @@ class Outlet:
         """Everything goes to the socket ``fd`` from now on."""
         self._socket = socket.socket(fileno=fd)
         self._socket.set_inheritable(False)  # a program that a call starts does not hold it
-        self._socket.setblocking(True)  # setdefaulttimeout in the parent may have made it another
         os.register_at_fork(after_in_child=self._look_who_we_are, after_in_parent=self._note_child)
 
     def _look_who_we_are(self) -> None:

@@ -42,9 +42,12 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def open_control() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a control channel that keeps messages whole."""
+    """The two ends of a channel that keeps messages whole; they wait, whatever socket.setdefaulttimeout says."""
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
-    return socket.socketpair(socket.AF_UNIX, kind)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.setblocking(True)
+    theirs.setblocking(True)
+    return ours, theirs
 
 
 def send_message(control: socket.socket, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:

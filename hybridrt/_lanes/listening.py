@@ -59,7 +59,6 @@ class Listening:
         if self._far is None:
             self._near, self._far = open_control()
             self._near.setblocking(False)
-            self._far.setblocking(True)
             self._near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
             self._far.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _ROOM)
             self._view = memoryview(bytearray(MOST_MESSAGE))
