@@ -13,6 +13,7 @@ For the first two to be possible, nothing that the loop holds may hold the runti
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable
@@ -44,7 +45,11 @@ class OpenLanes:
         self._foreign = foreign
         self._on_closed = on_closed
         self._processes: Lane | None = None
-        self.threads = ThreadLane(loop, limit=settings.threads, idle=settings.thread_idle)
+        self.numbers = itertools.count(1)
+        """One for each job, whatever its lane."""
+        self.threads = ThreadLane(
+            loop, limit=settings.threads, idle=settings.thread_idle, numbers=self.numbers
+        )
         self.why_closed = ""
 
     @property
@@ -58,7 +63,7 @@ class OpenLanes:
         if self.why_closed:
             raise RuntimeClosed(f"no worker processes were started: {self.why_closed}")
         if self._foreign is not None:
-            return ForeignLane(self._loop, self._foreign)
+            return ForeignLane(self._loop, self._foreign, self.numbers)
         if sys.platform == "win32":
             raise HybridrtError(
                 "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
@@ -66,7 +71,7 @@ class OpenLanes:
             )
         from ._lanes.processes import ProcessLane
 
-        return ProcessLane(self._loop, self._book, self._settings)
+        return ProcessLane(self._loop, self._book, self._settings, self.numbers)
 
     def _open(self) -> list[Lane]:
         return [lane for lane in (self.threads, self._processes) if lane is not None]

@@ -133,7 +133,7 @@ class Runtime(Verbs):
         if lane == PROCESS:
             return self._open_lanes().processes.submit(function, fn, args, kwargs)
         if lane == LOOP:
-            return _start_on_loop(function, fn, args, kwargs)
+            return _start_on_loop(next(self._open_lanes().numbers), function, fn, args, kwargs)
         if function.kind == COROUTINE:
             raise TypeError(
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
@@ -232,11 +232,12 @@ class Runtime(Verbs):
 
 
 def _start_on_loop(
-    function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    number: int, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Job[Any]:
     loop = asyncio.get_running_loop()
     job: LoopJob[Any] = LoopJob(loop=loop)
     job.lane = LOOP
+    job.number = number
     job.function = function
     job.follow(loop.create_task(_call_on_loop(fn, args, kwargs)))
     return job

@@ -21,6 +21,7 @@ from hybridrt._engine.blackbox import BlackBox
 from hybridrt._engine.conditions import Conditions
 from hybridrt._engine.nursery import Nursery
 from hybridrt._engine.zygote import receive_message, send_message
+from hybridrt._lanes.listening import Listening
 
 
 class Household:
@@ -29,6 +30,7 @@ class Household:
     def __init__(self, *preload: str, **settings: Any) -> None:
         self.news: list[tuple[Any, ...]] = []
         self.workers: dict[int, tuple[socket.socket, int, int]] = {}
+        self.listening = Listening(asyncio.get_running_loop())
         self.nursery = Nursery(
             asyncio.get_running_loop(),
             settings=Settings(processes=1, nice=0, preload=preload, **settings),
@@ -36,6 +38,7 @@ class Household:
             on_refused=lambda number, error: self.news.append(("refused", number, error)),
             on_exited=lambda pid, exitcode: self.news.append(("exited", pid, exitcode)),
             on_lost=lambda exitcode: self.news.append(("lost", exitcode)),
+            output=self.listening.far_end,
         )
         self._boxes: list[BlackBox] = []
 
@@ -72,6 +75,7 @@ class Household:
     async def close(self) -> None:
         self.nursery.close()
         await self.nursery.wait_closed()
+        self.listening.close()
         for channel, _, pidfd in self.workers.values():
             channel.close()
             if pidfd >= 0:

@@ -18,6 +18,7 @@ from hybridrt._core.settings import Settings
 from hybridrt._engine import parcel, wire
 from hybridrt._engine.child import Child
 from hybridrt._engine.staff import Staff
+from hybridrt._lanes.listening import Listening
 
 
 class Office:
@@ -27,12 +28,14 @@ class Office:
         self.started: list[Child] = []
         self.deaths: list[tuple[Child, int | None, OSError | None]] = []
         self.answers: dict[int, Any] = {}
+        self.listening = Listening(asyncio.get_running_loop())
         self.staff = Staff(
             asyncio.get_running_loop(),
             settings=Settings(processes=1, nice=0, preload=preload),
             on_readable=self._read,
             on_started=self.started.append,
             on_death=lambda *death: self.deaths.append(death),
+            output=self.listening.far_end,
         )
 
     def _read(self, child: Child) -> None:
@@ -64,6 +67,7 @@ async def office() -> AsyncIterator[Office]:
     office = Office()
     yield office
     await office.staff.close()
+    office.listening.close()
 
 
 HOLD = "import pathlib, signal; pathlib.Path(path).touch()\nwhile True: signal.pause()"
@@ -153,6 +157,7 @@ async def test_who_was_not_there_yet_when_the_zygote_died_never_will_be(office: 
 async def test_a_staff_that_cannot_start_its_zygote_says_so_and_recovers(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    office.listening.far_end()
     monkeypatch.setattr(sys, "executable", "/no/such/python")
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(FileNotFoundError):

@@ -49,6 +49,9 @@ class Child:
             self.close()
             raise
         self._channel.setblocking(False)
+        self._far_channel.setblocking(
+            True
+        )  # a worker waits at it, whatever socket.setdefaulttimeout says here
         self._channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         self._far_channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         loop.add_reader(self._channel, on_readable, self)

@@ -12,6 +12,7 @@ from typing import Any
 from . import wire
 from .current import CoroutineCall, around
 from .desk import Desk
+from .output import running_call
 
 _NO_MEMORY = 1
 """Exit code where there is no memory even for the loop's own steps: an error in a callback would be logged and no more,
@@ -99,7 +100,7 @@ class CoroutineLoop:
             # Now, not in the task: the frame's payload is overwritten by the next frame.
             fn, args, kwargs = desk.unpack_call(frame)
             call = CoroutineCall()
-            task = self._loop.create_task(_run(desk, call, fn, args, kwargs))
+            task = self._loop.create_task(_run(desk, frame.number, call, fn, args, kwargs))
         except BaseException as exc:
             kind, payload = desk.pack_failure(exc)
             desk.answer(kind, frame.number, began, payload)
@@ -143,8 +144,14 @@ class _Escape:
 
 
 async def _run(
-    desk: Desk, call: CoroutineCall, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    desk: Desk,
+    number: int,
+    call: CoroutineCall,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> Any:
+    running_call.set(number)
     try:
         around.set(call.probe)
         return await fn(*args, **kwargs)

@@ -9,8 +9,9 @@ from socket import socket
 from time import perf_counter
 from typing import Any
 
-from . import anatomy, parcel, wire
+from . import anatomy, parcel, relay, wire
 from .context import within
+from .output import outlet
 
 _LARGE = 1 << 16
 _ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would load
@@ -53,6 +54,8 @@ class Desk:
             self._functions.pop(frame.extra, None)
         elif frame.kind == wire.PATH:
             sys.path[:] = parcel.loads(frame.payload)
+        elif frame.kind == wire.AUDIENCE:
+            relay.set_audience(parcel.loads(frame.payload))
         return frame.kind != wire.QUIT
 
     def unpack_call(self, frame: wire.Frame) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
@@ -61,6 +64,7 @@ class Desk:
             fn = self._functions[frame.extra]
             if type(fn) is _Unopened:
                 fn = self._functions[frame.extra] = parcel.loads(fn.data)
+                relay.look_again()
             call = parcel.loads(frame.payload)
         else:
             fn, *call = parcel.loads(frame.payload)
@@ -72,6 +76,9 @@ class Desk:
 
     def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
         """Write one answer, whole, now."""
+        outlet.call = 0
+        if outlet.is_used:
+            kind |= outlet.finish()
         if not self._is_worker:
             os._exit(
                 0

@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from .._core.native_threads import thread_variables
 from .._core.settings import Settings
@@ -21,7 +22,7 @@ _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 # In place of the current folder, which -c puts first: a pickle.py there would be taken for the standard one.
 _BOOT = (
     "import sys; sys.path[: sys.path[:1] == ['']] = [{path!r}]; "
-    "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line})"
+    "from hybridrt._engine.zygote import main; main({fd}, {parent}, {line}, {out})"
 )
 
 _HURRIED_SECONDS = 0.5
@@ -34,8 +35,8 @@ class Nursery:
 
     ``on_forked(id, pid, pidfd)`` (pidfd -1 where the system has none), ``on_refused(id, error)``,
     ``on_exited(pid, exitcode)`` and ``on_lost(exitcode)`` are called from the loop as the zygote's messages arrive.
-    After ``on_lost`` the next ``fork`` starts another zygote. ``on_loop_closed()``: the loop was closed before we were;
-    the zygote has been sent away.
+    After ``on_lost`` the next ``fork`` starts another zygote. ``output()`` is the descriptor for the workers' output.
+    ``on_loop_closed()``: the loop was closed before we were; the zygote has been sent away.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Nursery:
         on_refused: Callable[[int, OSError], None],
         on_exited: Callable[[int, int], None],
         on_lost: Callable[[int | None], None],
+        output: Callable[[], int],
         on_loop_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
@@ -57,12 +59,14 @@ class Nursery:
         self._on_exited = on_exited
         self._on_lost = on_lost
         self._on_loop_closed = on_loop_closed
+        self._output = output
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: tuple[int, int] | None = None
         self._exitcode: int | None = None  # of the last zygote that went by itself
         self.path: list[str] = []
         """``sys.path`` as the zygote, and so a fresh worker, has it."""
+        self._audience: tuple[Any, ...] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -92,20 +96,29 @@ class Nursery:
             except OSError:
                 pass  # it has gone: the next one is told when it starts
 
+    def tell_audience(self, audience: tuple[Any, ...]) -> None:
+        """What our process would show (audience.py), for the workers to come. May raise OSError."""
+        self._audience = audience
+        if self._control is not None:
+            send_message(self._control, ("audience", audience))
+
     def _start(self) -> socket.socket:
         lifeline = self._lifeline or os.pipe()  # one for all zygotes: workers of an earlier one may be there
         line = lifeline[0]
         ours, theirs = open_control()
         with theirs:
-            boot = _BOOT.format(path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid(), line=line)
             try:
+                out = self._output()
+                boot = _BOOT.format(
+                    path=_PACKAGE_PARENT, fd=theirs.fileno(), parent=os.getpid(), line=line, out=out
+                )
                 # A process group of its own: neither Ctrl-C nor a kill of our group reaches the zygote, which has to be
                 # there afterwards to clear up. Not a session of its own: Linux shares the CPUs out among sessions first
                 # (autogroup), so workers in another session than ours would wait longer for theirs.
                 self._process = subprocess.Popen(
                     [sys.executable, *_interpreter_options(), "-c", boot],
                     stdin=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), line),
+                    pass_fds=(theirs.fileno(), line, out),
                     process_group=0,
                     env=self._environment(),
                 )
@@ -135,6 +148,8 @@ class Nursery:
             tells_memory=settings.max_worker_memory > 0,
         )
         send_message(ours, ("conditions", conditions))
+        if self._audience is not None:
+            send_message(ours, ("audience", self._audience))
         if self._preload:
             send_message(ours, ("preload", self._preload))
         return ours

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import sys
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from .._core.settings import Settings
 from . import wire
+from .audience import Audience
 from .child import Child
 from .nursery import Nursery
 
@@ -21,7 +24,8 @@ class Staff:
     ``on_readable(child)``: answers can be read. ``on_started(child)``: the worker is there.
     ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``error`` is set
     where it was never there. After ``on_death`` the child is closed. ``on_loop_closed()``: the loop was closed
-    under us; no worker is left.
+    under us; no worker is left. ``output()`` is the descriptor for the workers' output. ``check_audience()`` tells all
+    workers, and those to come, what our process would show, if that has changed.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class Staff:
         on_readable: Callable[[Child], None],
         on_started: Callable[[Child], None],
         on_death: Callable[[Child, int | None, OSError | None], None],
+        output: Callable[[], int],
         on_loop_closed: Callable[[], None] = lambda: None,
     ) -> None:
         self._loop = loop
@@ -47,7 +52,10 @@ class Staff:
             on_exited=self._exited,
             on_lost=self._zygote_lost,
             on_loop_closed=self._loop_closed,
+            output=output,
         )
+        self._audience = Audience(self._tell_audience)
+        self.check_audience = self._audience.check
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._next = 1
@@ -81,6 +89,12 @@ class Staff:
             return None
         child.path = list(sys.path)
         return child.path
+
+    def _tell_audience(self, audience: tuple[Any, ...]) -> None:
+        frame = wire.pack(wire.AUDIENCE, 0, 0, pickle.dumps(audience))
+        for child in self._children.values():
+            child.send(frame)
+        self._nursery.tell_audience(audience)
 
     def preload(self, names: Iterable[str]) -> None:
         """Import these modules in the zygote, for the workers to come."""

@@ -21,6 +21,7 @@ FORGET = 6  # function `extra` is not needed any more
 PATH = 7  # sys.path as our process has it now
 QUIT = 8  # leave, running atexit hooks
 PING = 9  # answer PONG from the event loop, if it still turns
+AUDIENCE = 10  # which log records and warnings our process would show (audience.py)
 
 # from a worker; `extra` is the microseconds that the call took
 RESULT = 16  # payload: the pickled result
@@ -28,6 +29,9 @@ FAILED = 17  # payload: the packed exception (failure.py)
 STOPPED = 18  # the interrupt ended the call
 UNSENDABLE = 19  # the result cannot be pickled; payload: pickled (where, reason)
 PONG = 20
+AFTER_OUTPUT = (
+    0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)
+)
 
 _HEADER = struct.Struct("<QQIB")
 HEADER_SIZE = _HEADER.size

@@ -33,6 +33,7 @@ from .blackbox import BlackBox
 from .conditions import Conditions
 from .desk import Desk
 from .memory import MemoryCap, OwnMemory
+from .output import outlet
 
 INTERRUPT = signal.SIGUSR1 if sys.platform == "darwin" else signal.SIGRTMIN + 6
 """A real-time signal, so that SIGUSR1 and SIGUSR2 stay the user's; macOS has none of these."""
@@ -53,6 +54,7 @@ class Worker:
         """Until QUIT or the end of the channel. The parent's end of file means that nobody wants answers."""
         signal.signal(INTERRUPT, self._on_interrupt)
         current.around.set(self._is_unwanted)
+        outlet.on_late = lambda: self._on_interrupt(INTERRUPT, sys._getframe())
         desk = self._desk
         next_frame = desk.reader.next_frame
         while True:
@@ -81,6 +83,7 @@ class Worker:
         try:
             try:
                 box.started = number
+                outlet.call = number
                 self._running = number
                 if box.unwanted == number:
                     raise Interrupted("this call was cancelled")  # its signal came before it was running
@@ -115,7 +118,9 @@ class Worker:
         return True
 
     def _on_interrupt(self, signum: int, at: FrameType | None) -> None:
-        if self._running and self._running == self._box.unwanted and not _is_importing(at):
+        if outlet.is_sending:
+            outlet.is_late = True
+        elif self._running and self._running == self._box.unwanted and not _is_importing(at):
             self._running = -self._running
             raise Interrupted("this call was cancelled")
 

@@ -8,6 +8,7 @@ It speaks with our process over one datagram-like socket (whole messages, descri
 
     to the zygote     ("fork", id) with the worker's channel, token pipe and black box
                       ("preload", names)   ("path", sys.path)   ("conditions", of the workers to come)
+                      ("audience", what our process would show)
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
 
@@ -29,7 +30,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from . import lifeline, worker
+from . import lifeline, output, relay, worker
 from .blackbox import BlackBox
 from .conditions import Conditions
 
@@ -41,9 +42,12 @@ _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def open_control() -> tuple[socket.socket, socket.socket]:
-    """The two ends of a control channel that keeps messages whole."""
+    """The two ends of a channel that keeps messages whole; they wait, whatever socket.setdefaulttimeout says."""
     kind = socket.SOCK_DGRAM if sys.platform == "darwin" else socket.SOCK_SEQPACKET
-    return socket.socketpair(socket.AF_UNIX, kind)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, kind)
+    ours.setblocking(True)
+    theirs.setblocking(True)
+    return ours, theirs
 
 
 def send_message(control: socket.socket, message: tuple[Any, ...], fds: tuple[int, ...] = ()) -> None:
@@ -126,6 +130,8 @@ class Zygote:
                 sys.path[:] = path
             case ("conditions", conditions):
                 self._conditions = conditions
+            case ("audience", audience):
+                relay.set_audience(audience)
         return None
 
     def _preload(self, name: str) -> None:
@@ -133,6 +139,7 @@ class Zygote:
             __import__(name)
         except BaseException as exc:
             self._tell(("preload failed", name, f"{type(exc).__name__}: {exc}"))
+        output.outlet.finish()  # a fork would take what was begun for its parent's to send
 
     def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
         gc.collect()
@@ -257,10 +264,11 @@ def _kill(kill: Callable[[int, int], None], target: int) -> None:
         pass  # gone already, or not yet the leader of its group
 
 
-def main(control: int, parent: int, line: int) -> None:
+def main(control: int, parent: int, line: int, out: int = -1) -> None:
     """Be the zygote of the process ``parent``; in the forked children, be a worker.
 
-    ``control`` is our end of the channel, ``line`` the read end of the pipe that ends workers (``lifeline``).
+    ``control`` is our end of the channel, ``line`` the read end of the pipe that ends workers (``lifeline``),
+    ``out`` the socket for output (``output``); without it, output goes where our own goes.
     """
     gc.disable()
     # A mask outlives exec: what our process blocks (to wait for it in a thread, say) would be deaf in workers too.
@@ -273,6 +281,9 @@ def main(control: int, parent: int, line: int) -> None:
             reconfigure(line_buffering=True, write_through=False)
     if os.getppid() != parent:
         return
+    if out >= 0:
+        output.install(out)
+        relay.install()
     with socket.socket(fileno=control) as channel:
         life = Zygote(channel, parent, line).serve()
     if life is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
 from typing import Any
@@ -25,8 +25,9 @@ class ForeignLane:
     The executor is not ours: leaving the runtime waits for our calls and does not shut it down.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, executor: Executor, numbers: Iterator[int]) -> None:
         self._loop = loop
+        self._numbers = numbers
         self.executor = executor
         self._counters = Counters()
         self._open: dict[Job[Any], Future[Any]] = {}
@@ -49,6 +50,7 @@ class ForeignLane:
         job: Job[Any] = Job(loop=self._loop)
         job.lane = "process"
         job.function = function
+        job.number = next(self._numbers)
         job.stop_work = self._stop
         self._open[job] = future
         future.add_done_callback(partial(self._done, job))

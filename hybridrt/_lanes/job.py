@@ -19,12 +19,18 @@ class Job(asyncio.Future[T]):
     Cancelling it stops the work (``Runtime`` says how, lane by lane). ``lane`` is "thread", "process" or "loop".
     """
 
-    __slots__ = ("function", "lane", "stop_work")
+    __slots__ = ("function", "lane", "number", "stop_work")
 
     lane: str
     function: Function
+    number: int
     stop_work: Callable[[Any], None]
     """Set by the lane: stops the work of this job, which nobody waits for any more."""
+
+    @property
+    def id(self) -> int:
+        """A number that no other job of its runtime has; log records from a worker carry it as ``hybridrt_job``."""
+        return self.number
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Stop the work; False where it is done already. Whoever awaits this job gets ``CancelledError`` at once."""
@@ -43,13 +49,11 @@ class ProcessJob(Job[T]):
         "definition",
         "fn",
         "is_coroutine",
-        "number",
         "payload",
         "retries",
         "seat",
     )
 
-    number: int
     cost: float
     is_coroutine: bool
     definition: Definition | None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
 from sys import modules
 from time import monotonic
@@ -35,6 +35,7 @@ from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
+from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, crash_report, start_error
 from .sending import send_calls
 from .unsendable import unsendable_call
@@ -58,8 +59,11 @@ class ProcessLane:
         loop: asyncio.AbstractEventLoop,
         book: FunctionBook,
         settings: Settings,
+        numbers: Iterator[int] | None = None,
     ) -> None:
+        """``numbers`` gives each call its own; several lanes may share it."""
         self._loop = loop
+        self._listening = Listening(loop)
         self._grace = settings.interrupt_grace
         self._memory_limit = settings.worker_memory_limit
         self._counters = Counters()
@@ -75,11 +79,13 @@ class ProcessLane:
             take_back=self._take_back,
             on_watch=self._counters.mark,
             on_loop_closed=self._loop_closed,
+            output=self._listening.far_end,
         )
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
+        self._check_audience = self._workforce.check_audience
         self._definitions = Definitions(self._forget)
-        self._numbers = itertools.count(1)
+        self._numbers = numbers or itertools.count(1)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
@@ -120,6 +126,7 @@ class ProcessLane:
         job.retries = job.crashes = 0
         seat = self._crew.start_now(job, monotonic())
         if seat is not None:
+            self._check_audience()
             send_calls(seat, [job], self._path_news)
             return job
         self._crew.add(job)
@@ -138,6 +145,7 @@ class ProcessLane:
     def _pump(self) -> None:
         """Hire who is wanted and send out what can be sent."""
         crew = self._crew
+        self._check_audience()
         self._workforce.hire_wanted()
         for seat, batch in crew.give_out(monotonic()):
             send_calls(seat, batch, self._path_news)
@@ -166,9 +174,12 @@ class ProcessLane:
         crew = self._crew
         now = monotonic()
         while (frame := child.next_frame()) is not None:
-            if frame.kind == wire.PONG:
-                child.ponged = frame.number
-                continue
+            if frame.kind >= wire.PONG:
+                if frame.kind == wire.PONG:
+                    child.ponged = frame.number
+                    continue
+                self._listening.drain()  # what the call has printed is there before its result
+                frame = frame._replace(kind=frame.kind & ~wire.AFTER_OUTPUT)
             job = crew.answered(seat, frame.number, now)
             if job is not None:
                 deliver(job, frame, self._counters)
@@ -192,6 +203,7 @@ class ProcessLane:
     def _on_death(self, child: Child, exitcode: int | None) -> None:
         seat = self._seats[child]
         self._crew.retire(seat)
+        self._listening.hear_out(child.pid)
         while child.read() > 0:  # the answers that it wrote before it died
             self._take_answers(child)
         if not seat.serves_coroutines:
@@ -326,6 +338,7 @@ class ProcessLane:
 
     def _loop_closed(self) -> None:
         self._closed = self._closed or LOOP_CLOSED
+        self._listening.forsake()
 
     def close_submit(self, why: str) -> None:
         """Refuse every call from now on, for this reason."""
@@ -335,6 +348,7 @@ class ProcessLane:
         """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         self._closed = why
         self._workforce.forsake()
+        self._listening.forsake()
 
     def _tell_if_empty(self) -> None:
         if self._emptied is not None and not self._emptied.done() and self._is_empty():
@@ -362,7 +376,10 @@ class ProcessLane:
             for child, seat in self._seats.items():
                 if seat.under_way:
                     child.kill(_DID_NOT_STOP)
-            await self._workforce.close(*([0.0] if is_cut_short else []))
+            try:
+                await self._workforce.close(*([0.0] if is_cut_short else []))
+            finally:
+                self._listening.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""

@@ -15,7 +15,7 @@ import asyncio
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from concurrent.futures import wait as wait_for_futures
 from contextvars import Context, copy_context
@@ -50,8 +50,11 @@ _QUICK_CALLS = 10
 class ThreadLane:
     """At most ``limit`` threads, which leave after ``idle`` seconds without work."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, *, limit: int, idle: float) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, *, limit: int, idle: float, numbers: Iterator[int]
+    ) -> None:
         self._loop = loop
+        self._numbers = numbers
         self._limit = limit
         self._idle = idle
         self._counters = Counters()
@@ -77,6 +80,7 @@ class ThreadLane:
         job: Job[Any] = Job(loop=self._loop)
         job.lane = "thread"
         job.function = function
+        job.number = next(self._numbers)
         job.stop_work = self._stop
         self._inbox.put((job, copy_context(), fn, args, kwargs))
         self._open += 1

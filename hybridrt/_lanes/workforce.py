@@ -34,7 +34,7 @@ class Workforce:
     there; ``exitcode`` is None where nobody knows it. ``on_none_to_be_had(error)``: there is no worker, and none can
     be started. ``pump_soon()``: look again in a moment at who waits. ``take_back(seat)``: take what it has not begun.
     ``on_watch(now)``: now and then, while there are workers. ``on_loop_closed()``: the loop was closed under us, and
-    everybody has been dismissed.
+    everybody has been dismissed. ``output()``: the descriptor for the workers' output.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class Workforce:
         take_back: Callable[[_Seat], None],
         on_watch: Callable[[float], None],
         on_loop_closed: Callable[[], None],
+        output: Callable[[], int],
     ) -> None:
         self._loop = loop
         self._crew = crew
@@ -69,10 +70,12 @@ class Workforce:
             on_started=self._started_one,
             on_death=self._lost_one,
             on_loop_closed=on_loop_closed,
+            output=output,
         )
         self.seats: dict[Child, _Seat] = {}
         self.oom = OomWatch()
         self.path_news = self._staff.path_news
+        self.check_audience = self._staff.check_audience
         self._early_deaths = 0
         self._cloudpickle_is_preloaded = False
         self._hire_not_before = 0.0
