@@ -90,8 +90,10 @@ async def test_what_a_call_gives_up_for_good_is_missed_by_calls_that_need_it_alo
         assert outcome == result or result is ...
         jobs = [scene.submit(good.double, i) for i in range(20)]
         assert await asyncio.gather(*jobs) == [i * 2 for i in range(20)]
+        await worker_pid(scene.rt)
         for pid in scene.pids:
             os.kill(pid, 9)
+        await until(lambda: not scene.pids)
         path = scene.path()
         assert await scene.rt.to_process(good.append, str(path), 1) == 1
         assert path.read_text() == "1\n"
