@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _HOME_OF = {
     "Runtime": "hybridrt.runtime",
+    "ProcessPoolExecutor": "hybridrt.executor",
     "Job": "hybridrt._lanes.job",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.placement",
@@ -30,6 +31,7 @@ _HOME_OF = {
     "to_process": "hybridrt.ambient",
     "to_thread": "hybridrt.ambient",
     "HybridrtError": "hybridrt.errors",
+    "InitializerFailed": "hybridrt.errors",
     "Interrupted": "hybridrt.errors",
     "NotSendable": "hybridrt.errors",
     "RemoteError": "hybridrt.errors",
@@ -41,6 +43,7 @@ _HOME_OF = {
 
 __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes first)
     "Runtime",
+    "ProcessPoolExecutor",
     "Job",
     "Settings",
     "Explanation",
@@ -58,6 +61,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "to_process",
     "to_thread",
     "HybridrtError",
+    "InitializerFailed",
     "Interrupted",
     "NotSendable",
     "RemoteError",
@@ -78,6 +82,7 @@ if TYPE_CHECKING:
     from .ambient import current_runtime, run, to_process, to_thread
     from .errors import (
         HybridrtError,
+        InitializerFailed,
         Interrupted,
         NotSendable,
         RemoteError,
@@ -86,6 +91,7 @@ if TYPE_CHECKING:
         WorkerCrashed,
         WorkerStartError,
     )
+    from .executor import ProcessPoolExecutor
     from .runtime import Runtime
 
 

@@ -3,27 +3,31 @@
 ::
 
     HybridrtError                 anything that hybridrt itself has to report
-    ├── RuntimeClosed             a call before the runtime was entered or after it was left    (also RuntimeError)
-    ├── NotSendable               a function, an argument or a result cannot cross to a worker  (also TypeError)
-    ├── WorkerStartError          no worker process can be started                              (also OSError)
-    ├── WorkerCrashed             the worker died under this one call               (also BrokenProcessPool)
+    ├── RuntimeClosed             a call before the runtime was entered or after its end  (RuntimeError)
+    ├── NotSendable               a function, argument or result cannot cross to a worker   (TypeError, PicklingError)
+    ├── WorkerStartError          no worker process can be started                          (OSError, BrokenProcessPool)
+    ├── InitializerFailed         the initializer of an executor's workers failed           (BrokenProcessPool)
+    ├── WorkerCrashed             the worker died under this one call                       (BrokenProcessPool)
     ├── RemoteError               stands in for an exception that could not travel
     └── TaskExited                the function raised SystemExit, KeyboardInterrupt or the like
 
     Interrupted (BaseException)   thrown into the code of a worker whose call was cancelled
 
-An exception raised by the user's function arrives as itself; none of these wraps it.
+In brackets: what each is as well, for code that was written for the standard executors. An exception raised by the
+user's function arrives as itself; none of these wraps it.
 """
 
 from __future__ import annotations
 
 import signal
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 
 from ._core.interrupt import Interrupted
 
 __all__ = [
     "HybridrtError",
+    "InitializerFailed",
     "Interrupted",
     "NotSendable",
     "RemoteError",
@@ -42,7 +46,7 @@ class RuntimeClosed(HybridrtError, RuntimeError):
     """The runtime cannot take this call: it was not entered yet, or it has been left."""
 
 
-class NotSendable(HybridrtError, TypeError):
+class NotSendable(HybridrtError, TypeError, PicklingError):
     """Something cannot be pickled, so it cannot cross to (or back from) a worker process.
 
     ``where`` is the path to the culprit: ``function``, ``args[1]['lock']``, ``kwargs['db']``, ``result.rows[3]``.
@@ -53,8 +57,15 @@ class NotSendable(HybridrtError, TypeError):
         self.where = where
 
 
-class WorkerStartError(HybridrtError, OSError):
+class WorkerStartError(HybridrtError, OSError, BrokenProcessPool):
     """A worker process cannot be started: processes or descriptors are used up, or workers die at once."""
+
+
+class InitializerFailed(HybridrtError, BrokenProcessPool):
+    """The initializer of an executor raised, or killed its workers: the executor takes no more calls.
+
+    What it raised is this exception's ``__cause__``.
+    """
 
 
 class RemoteError(HybridrtError):

@@ -40,3 +40,8 @@ def is_alive(pid: int) -> bool:
             return False
         return not Path("/proc/self/stat").exists()
     return state not in "ZX"
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """``until`` for code without an event loop."""
+    asyncio.run(until(condition))

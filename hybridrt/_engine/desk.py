@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 from socket import socket
 from time import perf_counter
-from typing import Any
+from typing import Any, ClassVar
 
 from . import anatomy, parcel, relay, wire
 from .context import within
@@ -20,7 +20,11 @@ _ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would loa
 class Desk:
     """The channel, and the functions that came through it."""
 
+    here: ClassVar[Desk]
+    """In a worker, its desk: for what runs as a call and has answers of its own to pack."""
+
     def __init__(self, channel: socket) -> None:
+        Desk.here = self
         self.channel = channel
         self.reader = wire.FrameReader()
         self.put_back: wire.Frame | None = (
@@ -56,7 +60,29 @@ class Desk:
             sys.path[:] = parcel.loads(frame.payload)
         elif frame.kind == wire.AUDIENCE:
             relay.set_audience(parcel.loads(frame.payload))
+        elif frame.kind == wire.AUTHKEY:
+            from multiprocessing.process import current_process
+
+            current_process().authkey = bytes(frame.payload)
+        elif frame.kind == wire.SETUP:
+            return self._set_up(frame)
         return frame.kind != wire.QUIT
+
+    def _set_up(self, frame: wire.Frame) -> bool:
+        """Run the initializer, and say how it went; False where it failed: then no call is taken."""
+        from . import main_globals
+
+        began = perf_counter()
+        try:
+            main_globals.share()
+            initializer, initargs = parcel.loads(frame.payload)
+            initializer(*initargs)
+            main_globals.settle()
+        except BaseException as exc:
+            self.answer(wire.NOT_READY, 0, began, self.pack_failure(exc)[1])
+            return False
+        self.answer(wire.READY, 0, began, b"")
+        return True
 
     def unpack_call(self, frame: wire.Frame) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
         """Function and arguments of a call; raises what unpickling them raises."""

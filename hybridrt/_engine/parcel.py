@@ -44,11 +44,21 @@ def dumps_by_value(obj: object) -> bytes:
     import cloudpickle
 
     _by_value_is_used = True
+    if _main_is_shared:
+        from . import main_globals
+
+        return main_globals.dumps(obj, _PROTOCOL)
     data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
     return data
 
 
-_by_value_is_used = False
+_by_value_is_used = _main_is_shared = False
+
+
+def share_main() -> None:
+    """From now on the functions of ``__main__`` share their globals in workers that have an initializer."""
+    global _main_is_shared
+    _main_is_shared = True
 
 
 def by_value_is_used() -> bool:

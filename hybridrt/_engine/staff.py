@@ -73,6 +73,9 @@ class Staff:
         """
         number = self._next
         self._next += 1
+        has_managers = "multiprocessing.managers" in sys.modules
+        if has_managers:
+            self._nursery.preload(["multiprocessing.managers"])
         child = Child(self._loop, number, self._on_readable)
         try:
             child.give_away(self._nursery.fork)
@@ -81,7 +84,15 @@ class Staff:
             raise
         child.path = self._nursery.path
         self._children[number] = child
+        if has_managers:
+            self._share_authkey(child)
         return child
+
+    def _share_authkey(self, child: Child) -> None:
+        """With it a proxy of a ``multiprocessing`` manager proves itself; its own children inherit it."""
+        from multiprocessing.process import current_process
+
+        child.send(wire.pack(wire.AUTHKEY, 0, 0, bytes(current_process().authkey)))
 
     def path_news(self, child: Child) -> list[str] | None:
         """``sys.path`` where it is not what this worker has (it has it from now on), else None."""

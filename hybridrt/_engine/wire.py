@@ -22,6 +22,8 @@ PATH = 7  # sys.path as our process has it now
 QUIT = 8  # leave, running atexit hooks
 PING = 9  # answer PONG from the event loop, if it still turns
 AUDIENCE = 10  # which log records and warnings our process would show (audience.py)
+SETUP = 11  # before any call: run the initializer; payload: the pickled (initializer, initargs)
+AUTHKEY = 12  # what proxies of our multiprocessing managers prove themselves with
 
 # from a worker; `extra` is the microseconds that the call took
 RESULT = 16  # payload: the pickled result
@@ -29,6 +31,8 @@ FAILED = 17  # payload: the packed exception (failure.py)
 STOPPED = 18  # the interrupt ended the call
 UNSENDABLE = 19  # the result cannot be pickled; payload: pickled (where, reason)
 PONG = 20
+READY = 21  # the initializer has run
+NOT_READY = 22  # it failed, and this worker leaves; payload: the packed exception
 AFTER_OUTPUT = (
     0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)
 )

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from .._engine import parcel
+from .._engine import parcel, wire
 from .._engine.output import (
     FLUSH,
     HEADER,
@@ -68,6 +68,13 @@ class Listening:
     def drain(self) -> None:
         """Everything that was sent before now is heard."""
         self._take(_MOST_WAITING)
+
+    def before(self, frame: wire.Frame) -> wire.Frame:
+        """``frame``, when what was printed before it has been heard: a call's output is there before its result."""
+        if not frame.kind & wire.AFTER_OUTPUT:
+            return frame
+        self.drain()
+        return frame._replace(kind=frame.kind & ~wire.AFTER_OUTPUT)
 
     def hear_out(self, pid: int) -> None:
         """This worker has died: everything that it sent is heard, the beginning of a long line too."""

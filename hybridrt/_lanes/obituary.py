@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from .._core.oom import OomEvidence
 from .._core.sizes import in_words
 from .._engine.child import Child
-from ..errors import WorkerCrashed, WorkerStartError
+from ..errors import RuntimeClosed, WorkerCrashed, WorkerStartError
 from .job import ProcessJob
 
 MAY_BE_OOM = (-signal.SIGKILL, None)
@@ -69,6 +69,17 @@ def _again(job: ProcessJob[Any]) -> str:
             "look at what it does before you raise options(retries=...)"
         )
     return "this call was not run again, since it may have had effects (options(retries=...) allows it)"
+
+
+def refused_call(name: str, why: str) -> RuntimeClosed:
+    """The error for one call that a closed lane does not take."""
+    return RuntimeClosed(f"{name} was not started: {why}")
+
+
+def stopped_call(job: ProcessJob[Any]) -> RuntimeClosed:
+    """The error for one call that was not done when its lane was closed."""
+    what = "running" if job.seat else "waiting"
+    return RuntimeClosed(f"{job.function.name} was stopped: it was still {what} when its runtime was left")
 
 
 def start_error(function: str, error: OSError) -> WorkerStartError:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
 from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
@@ -29,16 +28,16 @@ from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
 from .._engine.variables import travellers
-from ..errors import RuntimeClosed
 from .answers import deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .executor import LaneExecutor
 from .job import Job, ProcessJob
 from .listening import Listening
-from .obituary import MAY_BE_OOM, Death, crash_report, start_error
+from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
 from .sending import send_calls
-from .unsendable import unsendable_call
+from .setup import Setup
+from .unsendable import generator_call, unsendable_call
 from .workforce import Workforce
 
 _Call: TypeAlias = ProcessJob[Any]
@@ -60,8 +59,9 @@ class ProcessLane:
         book: FunctionBook,
         settings: Settings,
         numbers: Iterator[int] | None = None,
+        setup: Setup | None = None,
     ) -> None:
-        """``numbers`` gives each call its own; several lanes may share it."""
+        """``numbers`` gives each call its own; several lanes may share it. ``setup`` comes before a worker's first."""
         self._loop = loop
         self._listening = Listening(loop)
         self._grace = settings.interrupt_grace
@@ -72,9 +72,11 @@ class ProcessLane:
             loop,
             settings,
             self._crew,
+            setup,
             on_readable=self._on_readable,
             on_death=self._on_death,
             on_none_to_be_had=self._refuse_waiting,
+            on_broken=self._break,
             pump_soon=self._pump_soon,
             take_back=self._take_back,
             on_watch=self._counters.mark,
@@ -89,20 +91,18 @@ class ProcessLane:
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
+        self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
-        self.executor: Executor = LaneExecutor("processes", loop, book, self.submit)
+        self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
 
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker."""
         if self._closed:
-            raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
+            raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
-            raise TypeError(
-                f"{function.name} is a generator function, and a generator cannot leave its process: "
-                "call a function that returns a list (or another finished result) of what it yields"
-            )
+            raise generator_call(function.name)
         try:
             definition = self._definitions.find(fn)
             call = (fn, args, kwargs) if definition is None else (args, kwargs)
@@ -175,11 +175,10 @@ class ProcessLane:
         now = monotonic()
         while (frame := child.next_frame()) is not None:
             if frame.kind >= wire.PONG:
-                if frame.kind == wire.PONG:
-                    child.ponged = frame.number
+                frame = self._listening.before(frame)
+                if frame.kind >= wire.PONG:
+                    self._workforce.hear(child, frame)
                     continue
-                self._listening.drain()  # what the call has printed is there before its result
-                frame = frame._replace(kind=frame.kind & ~wire.AFTER_OUTPUT)
             job = crew.answered(seat, frame.number, now)
             if job is not None:
                 deliver(job, frame, self._counters)
@@ -195,9 +194,18 @@ class ProcessLane:
     def _refuse_waiting(self, error: OSError) -> None:
         """There is no worker, and none is to be had: the calls that wait get the error."""
         self._counters.crashes.cannot_start(error)
+        self._fail_waiting(lambda name: start_error(name, error))
+
+    def _break(self, error: Callable[[], Exception]) -> None:
+        """Workers cannot be set up: the calls that wait, and all to come, get ``error()``."""
+        self._broken, self._closed = error, "its workers cannot be set up"
+        self.executor.refuse(error)
+        self._fail_waiting(lambda _: error())
+
+    def _fail_waiting(self, error: Callable[[str], Exception]) -> None:
         for job in self._crew.drop_waiting():
             self._counters.failed += 1
-            job.set_exception(start_error(job.function.name, error))
+            job.set_exception(error(job.function.name))
         self._tell_if_empty()
 
     def _on_death(self, child: Child, exitcode: int | None) -> None:
@@ -332,21 +340,22 @@ class ProcessLane:
 
     def workers(self) -> tuple[WorkerStats, ...]:
         """A snapshot of each worker process that is there."""
-        return tuple(
-            WorkerStats(child.pid, len(seat.under_way)) for child, seat in self._seats.items() if child.pid
-        )
+        return self._workforce.snapshot()
 
     def _loop_closed(self) -> None:
         self._closed = self._closed or LOOP_CLOSED
         self._listening.forsake()
+        self.executor.abandon(LOOP_CLOSED)
 
     def close_submit(self, why: str) -> None:
         """Refuse every call from now on, for this reason."""
+        self.executor.close(why)
         self._closed = why
 
     def forsake(self, why: str) -> None:
         """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         self._closed = why
+        self.executor.forsake(why)
         self._workforce.forsake()
         self._listening.forsake()
 
@@ -373,9 +382,7 @@ class ProcessLane:
             self._abandon_calls()
             if self._stuck_check is not None:
                 self._stuck_check.cancel()
-            for child, seat in self._seats.items():
-                if seat.under_way:
-                    child.kill(_DID_NOT_STOP)
+            self._workforce.kill_busy(_DID_NOT_STOP)
             try:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
@@ -386,12 +393,7 @@ class ProcessLane:
         jobs = self._crew.drop_waiting()
         running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
         for job in jobs + running:
-            what = "running" if job.seat else "waiting"
-            job.set_exception(
-                RuntimeClosed(
-                    f"{job.function.name} was stopped: it was still {what} when its runtime was left"
-                )
-            )
+            job.set_exception(stopped_call(job))
         for job in running:
             if job.seat is not None:
                 self._stop(job)

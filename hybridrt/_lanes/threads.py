@@ -16,8 +16,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
-from concurrent.futures import wait as wait_for_futures
+from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -34,6 +33,7 @@ from .contract import LEFT
 from .counters import Counters
 from .executor import is_running_here
 from .job import Job
+from .thread_executor import ThreadExecutor, ThreadFuture
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,6 +41,9 @@ T = TypeVar("T")
 _Work: TypeAlias = tuple["Job[Any] | ThreadFuture", Context, Any, tuple[Any, ...], dict[str, Any]]
 _Outcome: TypeAlias = tuple[_Work | None, Any, BaseException | None, float]
 """The call (None: a thread has left), its result (or that thread), its exception, its seconds."""
+
+_FUTURE_S_WORK: _Work = (ThreadFuture(), copy_context(), None, (), {})
+"""Comes back in place of a call whose future has been told already: nothing more is to keep that future alive."""
 
 _GROW_SECONDS = 0.001
 _QUICK_CALLS = 10
@@ -69,7 +72,7 @@ class ThreadLane:
         self._closed = ""  # why, where it is
         self._emptied: asyncio.Future[None] | None = None
         self._running: dict[int, Job[Any] | ThreadFuture] = {}  # by thread; each thread writes its own entry
-        self.executor: Executor = ThreadExecutor(self)
+        self.executor: ThreadExecutor = ThreadExecutor(loop, self.submit_future)
 
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -141,6 +144,8 @@ class ThreadLane:
                 raise RuntimeClosed(
                     "this runtime's event loop is closed: its threads take no more calls"
                 ) from None
+        if self._closed and future.cancel():  # closed since we looked, perhaps with nobody left to take it
+            raise RuntimeClosed(f"its threads take no more calls: {self._closed}")
         return future
 
     def _count_in(self) -> None:
@@ -192,6 +197,9 @@ class ThreadLane:
             self._open -= 1
             self._ended += 1
             if not isinstance(job, Job):
+                if seconds < 0:
+                    counters.cancelled += 1
+                    continue
                 counters.run_times.record(seconds)
                 counters.succeeded += error is None
                 counters.failed += error is not None
@@ -249,6 +257,7 @@ class ThreadLane:
     def forsake(self, why: str) -> None:
         """In a process forked from ours, where the threads are not."""
         self._closed = why
+        self.executor.forsake(why)
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds; calls that still run keep their (daemon) thread, for it cannot be stopped."""
@@ -291,45 +300,6 @@ class ThreadLane:
             )
 
 
-class ThreadFuture(Future[Any]):
-    """The future of a call that came through the executor face. One that runs cannot be cancelled, but is told."""
-
-    is_unwanted = False
-
-    def cancel(self) -> bool:
-        """Keep the call from starting; False where it has. Then ``hybridrt.cancelled()`` is true in it from now on."""
-        self.is_unwanted = True
-        return super().cancel()
-
-
-class ThreadExecutor(Executor):
-    """The thread lane as a standard executor, usable from any thread. ``shutdown`` closes this face of it only."""
-
-    def __init__(self, lane: ThreadLane) -> None:
-        self._lane = lane
-        self._open: set[Future[Any]] = set()
-        self._is_shut = False
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Queue a call for the next free thread; the caller's context travels."""
-        if self._is_shut:
-            raise RuntimeError("cannot schedule new futures after shutdown of runtime.threads")
-        future = self._lane.submit_future(fn, args, kwargs)
-        self._open.add(future)
-        future.add_done_callback(self._open.discard)
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Take no more calls here; the runtime goes on."""
-        self._is_shut = True
-        still_open = list(self._open)
-        if cancel_futures:
-            for future in still_open:
-                Future.cancel(future)  # what runs is to go on, and not to be told otherwise
-        if wait:
-            wait_for_futures(still_open)
-
-
 def _run(work: _Work) -> _Outcome:
     """Run one call in this thread and say how it ended."""
     target, context, fn, args, kwargs = work
@@ -337,7 +307,7 @@ def _run(work: _Work) -> _Outcome:
         if target.done():
             return work, None, None, 0.0
     elif not target.set_running_or_notify_cancel():
-        return work, None, None, 0.0
+        return _FUTURE_S_WORK, None, None, -1.0
     result = error = None
     began = perf_counter()
     try:
@@ -351,7 +321,7 @@ def _run(work: _Work) -> _Outcome:
         target.set_result(result)
     else:
         target.set_exception(error)
-    return work, None, error, seconds
+    return _FUTURE_S_WORK, None, error, seconds
 
 
 def _is_unwanted(running: dict[int, Job[Any] | ThreadFuture], thread: int) -> bool:

@@ -42,6 +42,14 @@ def _first_refused(root: str, thing: object) -> Culprit | None:
     return next(filter(None, found), None)
 
 
+def generator_call(name: str) -> TypeError:
+    """The error for a call of a generator function."""
+    return TypeError(
+        f"{name} is a generator function, and a generator cannot leave its process: "
+        "call a function that returns a list (or another finished result) of what it yields"
+    )
+
+
 def unsendable_result(name: str, where: str, reason: object) -> NotSendable:
     """The error for a call whose result could not be pickled in the worker, or unpickled here."""
     if isinstance(reason, BaseException):

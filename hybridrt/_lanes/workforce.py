@@ -13,11 +13,13 @@ from typing import Any, TypeAlias
 from .._core.crew import Crew, Seat
 from .._core.oom import OomWatch
 from .._core.settings import Settings
+from .._core.stats import WorkerStats
 from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.staff import FAREWELL_SECONDS, Staff
 from ..errors import WorkerStartError
 from .job import ProcessJob
+from .setup import Setup
 
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
@@ -32,7 +34,8 @@ class Workforce:
 
     ``on_readable(child)``: answers can be read. ``on_death(child, exitcode)``: the worker has gone, its seat is still
     there; ``exitcode`` is None where nobody knows it. ``on_none_to_be_had(error)``: there is no worker, and none can
-    be started. ``pump_soon()``: look again in a moment at who waits. ``take_back(seat)``: take what it has not begun.
+    be started. ``on_broken(error)``: there will never be one; ``error()`` makes what each call is told.
+    ``pump_soon()``: look again in a moment at who waits. ``take_back(seat)``: take what it has not begun.
     ``on_watch(now)``: now and then, while there are workers. ``on_loop_closed()``: the loop was closed under us, and
     everybody has been dismissed. ``output()``: the descriptor for the workers' output.
     """
@@ -42,10 +45,12 @@ class Workforce:
         loop: asyncio.AbstractEventLoop,
         settings: Settings,
         crew: Crew[ProcessJob[Any]],
+        setup: Setup | None,
         *,
         on_readable: Callable[[Child], None],
         on_death: Callable[[Child, int | None], None],
         on_none_to_be_had: Callable[[OSError], None],
+        on_broken: Callable[[Callable[[], Exception]], None],
         pump_soon: Callable[[], None],
         take_back: Callable[[_Seat], None],
         on_watch: Callable[[float], None],
@@ -60,6 +65,8 @@ class Workforce:
         self._watch: asyncio.TimerHandle | None = None
         self._on_death = on_death
         self._on_none_to_be_had = on_none_to_be_had
+        self._on_broken = on_broken
+        self._setup = setup
         self._pump_soon = pump_soon
         self._take_back = take_back
         self._on_watch = on_watch
@@ -88,7 +95,8 @@ class Workforce:
 
     def hire_wanted(self) -> None:
         """Start as many workers as would have something to do now."""
-        for _ in range(self._crew.workers_wanted()):
+        coming = 0 if self._setup is None else len(self._setup.under_way)
+        for _ in range(self._crew.workers_wanted() - coming):
             if not self._hire():
                 break
 
@@ -110,6 +118,9 @@ class Workforce:
         seat.progress = now
         self.seats[child] = seat
         self._crew.seats.append(seat)
+        if self._setup is not None:
+            seat.is_leaving = True  # no call is for it yet
+            self._setup.begin(child, self.path_news(child))
         if self._watch is None:
             self._watch_later()
         return True
@@ -127,6 +138,18 @@ class Workforce:
             self._loop.call_later(_HIRE_AGAIN_SECONDS * 1.1, self._pump_soon)
         else:
             self._on_none_to_be_had(error)
+
+    def hear(self, child: Child, frame: wire.Frame) -> None:
+        """What a worker says that is no answer to a call."""
+        if frame.kind == wire.PONG:
+            child.ponged = frame.number
+        elif self._setup is not None and self._setup.ended(child):
+            if frame.kind == wire.NOT_READY:
+                self._on_broken(self._setup.has_raised(frame))
+            else:
+                seat = self.seats[child]
+                seat.is_leaving = False
+                seat.progress = monotonic()
 
     def has_answered(self, child: Child, seat: _Seat) -> None:
         """This worker has answered what was read of it. One that is worn out goes when it holds nothing more."""
@@ -178,19 +201,34 @@ class Workforce:
     def _lost_one(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
         self._on_death(child, exitcode)
         del self.seats[child]
-        # One that had begun a call was killed by that call.
-        self._early_deaths += not (child.box.started or exitcode == 0)
+        if self._setup is not None:
+            self._early_deaths += self._setup.ended(child) and error is None
+        else:
+            # One that had begun a call was killed by that call.
+            self._early_deaths += not (child.box.started or exitcode == 0)
         if error is not None:
             self._early_deaths = 0
             self._cannot_hire(error)
         elif self._early_deaths >= _EARLY_DEATHS:
             self._early_deaths = 0
             error = ChildProcessError("workers die, again and again, before they begin one call")
-            if any(child.box.started for child in self.seats):
+            if self._setup is not None:
+                self._on_broken(self._setup.has_killed(_EARLY_DEATHS))
+            elif any(child.box.started for child in self.seats):
                 self._cannot_hire(error)
             else:
                 self._on_none_to_be_had(error)  # the others are as young, and will fare no better
         self._tell_if_started()
+
+    def snapshot(self) -> tuple[WorkerStats, ...]:
+        """Each worker that is there, and how many calls it has."""
+        return tuple(WorkerStats(c.pid, len(seat.under_way)) for c, seat in self.seats.items() if c.pid)
+
+    def kill_busy(self, reason: str) -> None:
+        """Kill every worker that has a call."""
+        for child, seat in self.seats.items():
+            if seat.under_way:
+                child.kill(reason)
 
     async def warm_up(self) -> None:
         """Until the crew is complete. Raises WorkerStartError where workers cannot be started."""

@@ -2,6 +2,8 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
+from collections.abc import Iterator
+from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import assert_type
 
@@ -94,6 +96,24 @@ async def it_is_an_async_context_manager() -> None:
     async with hybridrt.Runtime(threads=4, processes=2) as rt:
         assert_type(rt, hybridrt.Runtime)
         await rt.warm_up()
+
+
+def the_drop_in_executor_is_typed_like_the_standard_one() -> None:
+    with hybridrt.ProcessPoolExecutor(
+        2, initializer=size, initargs=("x",), max_tasks_per_child=3
+    ) as executor:
+        assert_type(executor, hybridrt.ProcessPoolExecutor)
+        assert_type(executor.submit(size, "x", factor=2), Future[int])
+        assert_type(executor.submit(fetch, "x"), Future[bytes])
+        assert_type(executor.submit(size, "x").result(timeout=1), int)
+        assert_type(executor.map(size, ["x", "y"], timeout=1, chunksize=2, buffersize=3), Iterator[int])
+        assert_type(executor.map(fetch, ["x"]), Iterator[bytes])
+        executor.submit(size, 1)  # error
+        executor.submit(size)  # error
+        executor.submit(fetch, 1)  # error
+        executor.map(size, ["x"], buffersize="3")  # error
+    hybridrt.ProcessPoolExecutor("2")  # error
+    hybridrt.ProcessPoolExecutor(initializer=3)  # error
 
 
 async def wrong_arguments_are_errors(rt: hybridrt.Runtime) -> None:
