@@ -63,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a measurement, a contestant or a lane (see --list); may be given several times",
     )
     add("--list", action="store_true", help="what there is, and stop")
-    add("--loop", choices=("uvloop", "asyncio"), default=_default_loop(), help="the event loop (%(default)s)")
+    add("--loop", choices=("uvloop", "asyncio"), default=default_loop(), help="the event loop (%(default)s)")
     add("--json", type=Path, metavar="FILE", help="save all raw figures, the medians and the machine")
     add("--picture", type=Path, metavar="FILE.svg", help="draw the medians")
     add("--load", type=Path, metavar="FILE", help="report and draw a run saved with --json; measure nothing")
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser  # fmt: skip
 
 
-def _default_loop() -> str:
+def default_loop() -> str:
     return "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
 
 

@@ -40,6 +40,17 @@ def test_the_numbers_do_not_disturb_one_another(box: BlackBox) -> None:
     assert (box.unwanted, box.started) == (2**64 - 1, 2**63 + 7)
 
 
+def test_a_worker_that_reports_first_is_known_and_one_that_was_given_up_first_never_begins(
+    box: BlackBox,
+) -> None:
+    other = BlackBox()
+    assert run(box, "assert BlackBox(fd).report(4711)") == 0
+    assert box.give_up() == 4711
+    assert other.give_up() == 0
+    assert run(other, "assert not BlackBox(fd).report(4711)") == 0
+    other.close()
+
+
 def test_a_crash_leaves_the_stack(box: BlackBox) -> None:
     assert box.stack() == ""
     code = "BlackBox(fd).record_crashes(); import ctypes\ndef breaks(): ctypes.string_at(0)\nbreaks()"

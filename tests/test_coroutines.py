@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -358,3 +360,22 @@ def test_an_idle_loop_quits_in_order(worker: Worker, whistle: Callable[[], Whist
     worker.send(wire.pack(wire.QUIT, 0, 0))
     assert worker.exitcode() == 0
     assert leaving.was_blown()
+
+
+def test_a_worker_that_has_served_both_kinds_closes_its_loop_before_it_goes(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text("""
+import hybridrt
+
+async def waits():
+    return 1
+
+async def main():
+    assert await hybridrt.to_process(waits) + await hybridrt.to_process(abs, -1) == 2
+
+hybridrt.run(main, processes=1)
+""")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")  # an open loop would be a ResourceWarning there

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -15,9 +16,10 @@ from by_hand import call, coroutine, is_gone
 from helpers import exists, until
 
 from hybridrt._core.settings import Settings
-from hybridrt._engine import parcel, wire
+from hybridrt._engine import nursery, parcel, wire
 from hybridrt._engine.child import Child
 from hybridrt._engine.staff import Staff
+from hybridrt._engine.zygote import receive_message
 from hybridrt._lanes.listening import Listening
 
 
@@ -148,10 +150,84 @@ async def test_who_was_not_there_yet_when_the_zygote_died_never_will_be(office: 
     os.kill(zygote, signal.SIGSTOP)
     child = office.staff.hire()
     os.kill(zygote, signal.SIGKILL)
-    exitcode, error = await office.death_of(child)
-    assert exitcode is None
-    assert "the process that forks workers exited with -9 before it could start this one" in str(error)
+    assert await office.death_of(child) == (None, None)
     assert len(office.deaths) == 1
+    assert child not in office.started
+    (other,) = await office.hire(1)
+    other.send(call(1, abs, -1))
+    assert await office.answer(1) == 1
+
+
+async def test_zygotes_that_die_again_and_again_are_given_up_on_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "deadly_to_import.py").write_text("import os; os._exit(5)")
+    sys.path.append(str(tmp_path))
+    office = Office("deadly_to_import")
+    try:
+        errors = [(await office.death_of(office.staff.hire()))[1] for _ in range(3)]
+    finally:
+        sys.path.remove(str(tmp_path))
+        await office.staff.close()
+    assert errors[:2] == [None, None]
+    assert "the process that forks workers exited with 5 before it could start one, again and again" in str(
+        errors[2]
+    )
+
+
+async def test_a_zygote_whose_death_is_not_known_yet_is_replaced_on_the_way(office: Office) -> None:
+    (child,) = await office.hire(1)
+    zygote = office.staff.zygote_pid
+    assert zygote
+    os.kill(zygote, signal.SIGKILL)
+    os.waitid(os.P_PID, zygote, os.WEXITED | os.WNOWAIT)
+    office.staff.preload(["colorsys"])  # all of it before the loop has turned
+    other = office.staff.hire()
+    assert office.staff.zygote_pid not in (None, zygote)
+    for number, worker in enumerate((child, other), 1):
+        worker.send(call(number, abs, -number))
+        assert await office.answer(number) == number
+
+
+async def test_one_that_was_there_but_not_told_of_when_the_zygote_died_goes_on(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def receive(control: socket.socket) -> tuple[Any, list[int]]:
+        message, fds = receive_message(control)
+        if message is None or message[0] != "forked":
+            return message, fds
+        for fd in fds:
+            os.close(fd)
+        return ("the zygote", "was killed before it could tell"), []
+
+    monkeypatch.setattr(nursery, "receive_message", receive)
+    child = office.staff.hire()
+    child.send(call(1, os.getpid))
+    pid = await office.answer(1)
+    assert (child.pid, office.started) == (0, [])
+    os.kill(office.staff.zygote_pid or 0, signal.SIGKILL)
+    await until(lambda: office.started)
+    assert child.pid == pid
+    child.send(call(2, abs, -2))
+    assert await office.answer(2) == 2
+    child.kill()
+    assert await office.death_of(child) == (None, None)
+
+
+async def test_what_a_call_has_started_goes_with_its_worker_also_where_the_zygote_is_dead(
+    office: Office, tmp_path: Path
+) -> None:
+    (child,) = await office.hire(1)
+    os.kill(office.staff.zygote_pid or 0, signal.SIGKILL)
+    await until(lambda: office.staff.zygote_pid is None)
+    code = 'import pathlib, subprocess\nprogram = subprocess.Popen(["sleep", "1000"])\n'
+    code += "pathlib.Path(path).write_text(str(program.pid))\nraise SystemExit"
+    path = tmp_path / "program"
+    child.send(call(1, exec, code, {"path": str(path)}))
+    await until(lambda: 1 in office.answers)
+    program = int(path.read_text())
+    assert not is_gone(program)
+    os.kill(child.pid, signal.SIGKILL)  # by somebody else: child.kill() sees to the group itself
+    assert await office.death_of(child) == (None, None)
+    await until(lambda: is_gone(program))
 
 
 async def test_a_staff_that_cannot_start_its_zygote_says_so_and_recovers(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import work
@@ -134,6 +136,27 @@ async def test_workers_that_die_before_they_have_begun_anything_are_given_up_on(
                     assert not doomed.stats().health.is_ok
         assert await rt.to_process(work.double, 1) == 2
         assert rt.stats().health.is_ok
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the zygote is found in /proc")
+@pytest.mark.parametrize("function", [work.double, work.co_double])
+async def test_a_call_that_waits_for_its_worker_does_not_notice_that_the_zygote_dies(
+    function: Callable[[int], Any],
+) -> None:
+    async with Runtime(processes=1) as rt:
+        await rt.to_process(work.double, 1)
+        worker = await worker_pid(rt)
+        zygote = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(worker, signal.SIGKILL)
+        await until(lambda: not rt.stats().workers)
+        os.kill(zygote, signal.SIGSTOP)
+        job = rt.options(lane="process").submit(function, 2)
+        await until(
+            lambda: rt.stats().processes.running
+        )  # it is in the channel of a worker that is not there
+        os.kill(zygote, signal.SIGKILL)
+        assert await job == 4
+        assert rt.stats().processes.crashed == 0
 
 
 # Calls lost to a crash, and run again

@@ -82,6 +82,16 @@ def test_the_end_of_the_channel_is_no_message_and_no_error() -> None:
             send_message(theirs, ("late",))
 
 
+def test_what_was_sent_before_a_death_is_received_also_where_a_message_of_ours_was_left_unread() -> None:
+    ours, theirs = open_control()
+    with ours:
+        send_message(theirs, ("forked", 1, 2))
+        send_message(ours, ("fork", 2))
+        theirs.close()
+        assert receive_message(ours) == (("forked", 1, 2), [])
+        assert receive_message(ours) == (None, [])
+
+
 # forks and ends
 
 

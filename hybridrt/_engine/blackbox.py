@@ -2,7 +2,7 @@
 
 The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
 call as well). The worker writes there which call it started last, so that its death is charged to that call alone,
-and how much memory it has; and faulthandler writes the Python stack there when the worker crashes.
+its process id and how much memory it has; and faulthandler writes the Python stack there when the worker crashes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 
 _PAGE = 4096
 _NUMBER = struct.Struct("<Q")
-_UNWANTED, _STARTED, _MEMORY = 0, 8, 16
+_UNWANTED, _STARTED, _MEMORY, _PID, _GIVEN_UP = 0, 8, 16, 24, 32
 _MOST_STACK = 64 * 1024
 
 
@@ -62,6 +62,20 @@ class BlackBox:
     @memory.setter
     def memory(self, size: int) -> None:
         _NUMBER.pack_into(self._page, _MEMORY, size)
+
+    def report(self, pid: int) -> bool:
+        """In the worker, before it reads a call: it is there, as ``pid``. False where its parent has given it up."""
+        _NUMBER.pack_into(self._page, _PID, pid)
+        return not _NUMBER.unpack_from(self._page, _GIVEN_UP)[0]
+
+    def give_up(self) -> int:
+        """In the parent, where the zygote cannot tell any more: the worker's process id, or 0.
+
+        Then it has not begun, and never will: each side writes first and reads the other's word afterwards.
+        """
+        _NUMBER.pack_into(self._page, _GIVEN_UP, 1)
+        pid: int = _NUMBER.unpack_from(self._page, _PID)[0]
+        return pid
 
     def record_crashes(self) -> None:
         """In the worker: from now on a crash leaves the Python stack in the box."""

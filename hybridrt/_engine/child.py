@@ -153,12 +153,19 @@ class Child:
             self.fate = self.fate or reason
         if self.pid:
             if self._signal(signal.SIGKILL):
-                try:
-                    os.killpg(self.pid, signal.SIGKILL)
-                except OSError:
-                    pass
+                self.kill_group()
         else:
             self._hang_up()  # not forked yet: it will find its channel closed
+
+    def kill_group(self) -> None:
+        """SIGKILL, to what its calls have started in its process group; also right after the worker's own death.
+
+        A process group keeps its number for as long as it has a member, and an empty one gets nothing.
+        """
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except OSError:
+            pass
 
     def is_stopped(self) -> bool:
         """Whether somebody has stopped it (SIGSTOP, a debugger), as far as the system says."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import sys
 from collections.abc import Callable, Iterable
@@ -17,15 +18,19 @@ from .nursery import Nursery
 FAREWELL_SECONDS = 1.0
 """What a worker has for its atexit hooks."""
 
+_ZYGOTES_LOST = 3
+"""So many, one after the other, without a worker from any of them: then the calls that wait are told."""
+
 
 class Staff:
     """Hires workers through the nursery, and reports what becomes of them from the loop's thread.
 
     ``on_readable(child)``: answers can be read. ``on_started(child)``: the worker is there.
-    ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``error`` is set
-    where it was never there. After ``on_death`` the child is closed. ``on_loop_closed()``: the loop was closed
-    under us; no worker is left. ``output()`` is the descriptor for the workers' output. ``check_audience()`` tells all
-    workers, and those to come, what our process would show, if that has changed.
+    ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``child.pid`` is 0
+    where it was never there, and ``error`` is set where another one would not be either. After ``on_death`` the child
+    is closed. ``on_loop_closed()``: the loop was closed under us; no worker is left. ``output()`` is the descriptor
+    for the workers' output. ``check_audience()`` tells all workers, and those to come, what our process would show, if
+    that has changed.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Staff:
         self._children: dict[int, Child] = {}
         self._by_pid: dict[int, Child] = {}
         self._next = 1
+        self._zygotes_lost = 0
         self._all_gone: asyncio.Future[None] | None = None
 
     @property
@@ -113,6 +119,7 @@ class Staff:
 
     def _forked(self, number: int, pid: int, pidfd: int) -> None:
         child = self._children[number]
+        self._zygotes_lost = 0
         child.adopt(pid, pidfd)
         self._by_pid[pid] = child
         self._on_started(child)
@@ -127,14 +134,31 @@ class Staff:
 
     def _zygote_lost(self, exitcode: int | None) -> None:
         how = "vanished" if exitcode is None else f"exited with {exitcode}"
+        error: OSError | None = None
+        self._zygotes_lost += 1
+        if self._zygotes_lost >= _ZYGOTES_LOST:
+            self._zygotes_lost = 0
+            error = ChildProcessError(
+                f"the process that forks workers {how} before it could start one, again and again"
+            )
         for child in tuple(self._children.values()):
-            if child.pid:
-                child.watch_death(lambda child: self._bury(child, None, None))
-            else:
-                error = ChildProcessError(
-                    f"the process that forks workers {how} before it could start this one"
-                )
+            # One that was forked already may be running its first call: its zygote could not tell of it any more.
+            pid = child.pid or child.box.give_up()
+            if not pid:
                 self._bury(child, None, error)
+                continue
+            if not child.pid:
+                try:
+                    pidfd = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else -1
+                except OSError:
+                    self._bury(child, None, None)  # it has died meanwhile
+                    continue
+                self._forked(child.number, pid, pidfd)
+            child.watch_death(self._died_without_zygote)
+
+    def _died_without_zygote(self, child: Child) -> None:
+        child.kill_group()  # as the zygote would have done
+        self._bury(child, None, None)
 
     def _bury(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
         if self._children.pop(child.number, None) is None:

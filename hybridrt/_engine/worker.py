@@ -72,6 +72,8 @@ class Worker:
                 if not self._serve_coroutines(frame):
                     return
             elif not desk.note(frame):
+                if self._coroutines is not None:
+                    self._coroutines(desk, frame)  # it closes its loop
                 return
 
     def _run(self, frame: wire.Frame) -> None:
@@ -149,6 +151,8 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
     """Be a worker until the parent has had enough; called in a process fresh from the zygote."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one Ctrl-C is the parent's to answer
     box.record_crashes()
+    if not box.report(os.getpid()):
+        os._exit(0)
     cap = conditions.take_on()
     desk = _desk(channel, cap)
     if conditions.tells_memory:

@@ -214,7 +214,7 @@ class ProcessLane:
         self._listening.hear_out(child.pid)
         while child.read() > 0:  # the answers that it wrote before it died
             self._take_answers(child)
-        if not seat.serves_coroutines:
+        if not (seat.serves_coroutines and child.box.started):
             # Each earlier call has been answered, no later one has begun.
             self._crew.lost(seat, child.box.started)
         lost = self._crew.remove(seat)

@@ -202,10 +202,10 @@ class Workforce:
         self._on_death(child, exitcode)
         del self.seats[child]
         if self._setup is not None:
-            self._early_deaths += self._setup.ended(child) and error is None
+            self._early_deaths += self._setup.ended(child) and bool(child.pid)
         else:
             # One that had begun a call was killed by that call.
-            self._early_deaths += not (child.box.started or exitcode == 0)
+            self._early_deaths += bool(child.pid) and not (child.box.started or exitcode == 0)
         if error is not None:
             self._early_deaths = 0
             self._cannot_hire(error)
