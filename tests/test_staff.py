@@ -175,6 +175,8 @@ async def test_zygotes_that_die_again_and_again_are_given_up_on_with_the_reason(
 
 async def test_a_zygote_whose_death_is_not_known_yet_is_replaced_on_the_way(office: Office) -> None:
     (child,) = await office.hire(1)
+    child.send(call(3, abs, -3))
+    assert await office.answer(3) == 3  # so it has closed what it inherited of the zygote's
     zygote = office.staff.zygote_pid
     assert zygote
     os.kill(zygote, signal.SIGKILL)
