@@ -167,6 +167,7 @@ async def test_zygotes_that_die_again_and_again_are_given_up_on_with_the_reason(
     finally:
         sys.path.remove(str(tmp_path))
         await office.staff.close()
+        office.listening.close()
     assert errors[:2] == [None, None]
     assert "the process that forks workers exited with 5 before it could start one, again and again" in str(
         errors[2]
