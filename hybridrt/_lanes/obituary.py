@@ -91,9 +91,9 @@ def start_error(function: str, error: OSError) -> WorkerStartError:
 
 
 def _cause(child: Child, death: Death) -> tuple[str, str]:
-    if child.fate:
-        return "was killed by hybridrt", f"The reason: {child.fate}"
     exitcode, oom, memory_limit = death
+    if child.fate and exitcode in (None, -signal.SIGKILL):  # else something else was quicker
+        return "was killed by hybridrt", f"The reason: {child.fate}"
     if exitcode is None:
         if oom is not None and oom.is_out_of_memory:
             return "died", _out_of_memory(oom)
