@@ -202,6 +202,28 @@ def test_a_call_handed_in_while_the_runtime_is_left_is_refused_or_answered(name:
                 pass
 
 
+def test_a_thread_that_never_stops_handing_in_does_not_hold_the_loop() -> None:
+    has_enough = threading.Event()
+
+    def submit_on_and_on(executor: concurrent.futures.Executor, inbox: Any) -> None:
+        while not has_enough.is_set():
+            if len(inbox) < 5000:  # more at any time than the loop takes in one turn
+                executor.submit(work.double, 1)
+
+    async def main() -> None:
+        async with Runtime(processes=1) as rt:
+            executor: Any = rt.processes
+            thread = threading.Thread(target=submit_on_and_on, args=[executor, executor._inbox])
+            thread.start()
+            await until(lambda: executor._inbox)
+            for _ in range(20):
+                await asyncio.sleep(0)  # the loop turns
+            has_enough.set()
+            await asyncio.to_thread(thread.join)
+
+    asyncio.run(main())
+
+
 def test_a_forked_child_is_told() -> None:
     script = """
 import asyncio, hybridrt, os, warnings

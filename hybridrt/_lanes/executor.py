@@ -32,6 +32,9 @@ T = TypeVar("T")
 _Call: TypeAlias = tuple[Context, Function | None, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
+_MOST_AT_ONCE = 500
+
+
 class _Submit(Protocol):
     def __call__(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], /
@@ -187,11 +190,19 @@ class LaneExecutor(Executor):
         return True
 
     def _take_in(self) -> None:
-        """In the loop's thread: start what other threads have handed in."""
-        self._wake_is_due = False  # first: whoever finds it set must find this loop still to come
-        inbox = self._inbox
-        while inbox:
-            future = inbox.popleft()
+        """In the loop's thread: start what other threads have handed in, some at a time: the loop has other work."""
+        self._wake_is_due = False  # first: whoever finds it set must find this still to come
+        self._take(_MOST_AT_ONCE)
+        if self._inbox and not self._wake_is_due:
+            self._wake_is_due = True
+            self._loop.call_soon(self._take_in)
+
+    def _take(self, most: int) -> None:
+        for _ in range(most):
+            try:
+                future = self._inbox.popleft()
+            except IndexError:
+                break
             call, future._call = future._call, None
             if call is None or future.cancelled():
                 continue
@@ -246,7 +257,8 @@ class LaneExecutor(Executor):
     def close(self, why: str) -> None:
         """In the loop's thread: refuse, and start what was handed in before."""
         self.refuse(partial(RuntimeClosed, f"no more calls are taken: {why}"))
-        self._take_in()
+        while self._inbox:
+            self._take(_MOST_AT_ONCE)
 
     def abandon(self, why: str) -> None:
         """The loop will not run again: whoever still waits is told so."""
