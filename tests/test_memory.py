@@ -6,6 +6,7 @@ import builtins
 import errno
 import mmap
 import os
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -118,17 +119,18 @@ def test_what_says_that_memory_was_short(exc: Exception, is_one: bool) -> None:
 
 
 def cap_in_a_child(code: str) -> int:
-    """Exit code of a forked child that ran ``code`` with ``cap`` of 50 MB; 0 where it ran through."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            exec(code, {"cap": MemoryCap(50 * MB), "MB": MB})  # noqa: S102
-        except MemoryError:
-            os._exit(7)
-        except BaseException:
-            os._exit(8)
-        os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    """Exit code of a fresh process that ran ``code`` with ``cap`` of 50 MB; 0 where it ran through."""
+    script = f"""
+import os
+from hybridrt._engine.memory import MemoryCap
+MB = {MB}
+try:
+    exec({code!r}, {{"cap": MemoryCap(50 * MB), "MB": MB}})
+except MemoryError:
+    os._exit(7)
+os._exit(0)
+"""
+    return subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode
 
 
 @pytest.mark.parametrize(

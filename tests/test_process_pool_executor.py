@@ -648,6 +648,8 @@ def test_a_call_is_pending_while_the_initializer_runs_and_its_cancel_kills_nobod
         wait_until(begun.exists)
         assert not any(future.running() for future in futures)
         assert all(future.cancel() for future in futures[:9])
+        engine: Any = executor._engine
+        wait_until(lambda: engine._lane.stats().waiting == 1)  # the loop has heard of it
         gate.touch()
         assert futures[9].result(30) == 18
     assert len(ledger(tmp_path)) == 1
