@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from hybridrt import Runtime
-from hybridrt._engine.memory import MemoryCap, OwnMemory, is_shortage
+from hybridrt._engine.memory import OwnMemory, is_shortage
 
 MB = 1 << 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only a peak is known")
