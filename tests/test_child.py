@@ -162,6 +162,15 @@ async def test_the_pipe_has_room_for_the_tokens_of_64_calls(hired: Hired) -> Non
     assert hired.child.take_back() == 16 * 64
 
 
+async def test_tokens_are_taken_back_without_waiting_where_a_call_has_set_its_descriptors_to_wait(
+    hired: Hired,
+) -> None:
+    os.set_blocking(hired.tokens, True)
+    assert hired.child.take_back() == 0
+    hired.child.allow([1])
+    assert hired.child.take_back() == 1
+
+
 async def test_an_interrupt_names_its_call_before_its_signal(
     hired: Hired, process: subprocess.Popen[bytes]
 ) -> None:

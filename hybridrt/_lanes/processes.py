@@ -43,8 +43,8 @@ from .workforce import Workforce
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
-_BURIAL_SECONDS = 0.05
-"""By then the zygote has told of a worker that is dead."""
+_BURIAL_SECONDS = 0.5
+"""By then the zygote has told of a worker that is dead, on a busy machine too: our kill would hide what it died of."""
 
 _AGAIN_SECONDS = 0.05
 _DID_NOT_STOP = "a call on it was cancelled and did not stop"

@@ -101,6 +101,13 @@ class Scene:
         """How many calls were lost with their workers, since the fault began."""
         return self.rt.stats().processes.crashed - self.crashed_before
 
+    def is_deserted(self) -> bool:
+        """Whether there is no worker; kills those that are known by now, one that was hired may be on its way."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return self.rt.stats().processes.workers == 0
+
     @property
     def pids(self) -> set[int]:
         return {worker.pid for worker in self.rt.stats().workers}
@@ -149,10 +156,7 @@ async def renewed(scene: Scene) -> AsyncIterator[None]:
     scene.crashed_before += scene.crashed
     async with asyncio.timeout(LIMIT):
         yield
-        for pid in scene.pids:
-            with suppress(ProcessLookupError):  # the fault is killing it
-                os.kill(pid, signal.SIGKILL)
-        await until(lambda: not scene.pids)
+        await until(scene.is_deserted)
         await scene.rt.warm_up()
         # Not "==": at the beginning a thread of the fault before may still have been on its way out.
         await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))

@@ -188,9 +188,7 @@ async def test_an_idle_zygote_that_dies_is_replaced_when_a_worker_is_wanted() ->
         assert scene.pids == old, "the workers that there are serve on"
         says(await settled(scene.rt.to_process(deadly.segfault)), WorkerCrashed, "How is not known")
         await scene.is_sound()
-        for pid in scene.pids:
-            os.kill(pid, signal.SIGKILL)
-        await until(lambda: not scene.pids)
+        await until(scene.is_deserted)
         await scene.is_sound()
 
 
@@ -213,8 +211,7 @@ async def test_idle_workers_killed_from_outside_lose_nothing() -> None:
     async with a_scene() as scene:
         for _ in range(3):
             await scene.rt.warm_up()
-            for pid in scene.pids:
-                os.kill(pid, signal.SIGKILL)
+            scene.is_deserted()
             async with scene.good_calls():
                 pass
         assert scene.crashed == 0
