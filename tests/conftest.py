@@ -14,13 +14,8 @@ from typing import Any
 
 import hypothesis
 import pytest
+from loops import LOOPS
 
-try:
-    import uvloop
-except ImportError:  # Windows, PyPy
-    uvloop = None
-
-LOOPS = {"asyncio": asyncio.new_event_loop} | ({"uvloop": uvloop.new_event_loop} if uvloop else {})
 PATIENCE = 2.0  # seconds for what is on its way out (a reaped child, a closing thread) to be gone
 ON_LINUX = Path("/proc/self/fd").is_dir()
 # What the interpreter opens once and keeps; it belongs to nobody's test.

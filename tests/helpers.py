@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,3 +46,15 @@ def is_alive(pid: int) -> bool:
 def wait_until(condition: Callable[[], object]) -> None:
     """``until`` for code without an event loop."""
     asyncio.run(until(condition))
+
+
+def a_seed(chosen: int | None) -> int:
+    """The seed of a random test, printed for when it fails. None draws one, now: the names of tests stay the same."""
+    seed = int.from_bytes(os.urandom(3), "big") if chosen is None else chosen
+    print(f"seed {seed}")
+    return seed
+
+
+def id_of(value: object) -> str:
+    """``str`` of a value without its address: the names of parametrized tests are the same in each process."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from by_hand import Worker, Zygote
+from helpers import id_of
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -111,7 +112,9 @@ def test_a_function_that_reads_a_list_is_looked_at_for_each_call(definitions: De
 
 
 @pytest.mark.parametrize(
-    "fn", [Thing().method, functools.partial(importable), [].append, functools.lru_cache(importable)], ids=str
+    "fn",
+    [Thing().method, functools.partial(importable), [].append, functools.lru_cache(importable)],
+    ids=id_of,
 )
 def test_what_has_state_of_its_own_travels_inside_each_call(
     definitions: Definitions, fn: Callable[..., Any]

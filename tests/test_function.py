@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers import id_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ def wrapper() -> object:
         (Yields(), GENERATOR),
         (functools.partial(generator), GENERATOR),
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_the_kind_is_seen_through_whatever_holds_the_function(fn: Callable[..., Any], kind: str) -> None:
     assert kind_of(fn) == kind
@@ -121,7 +122,7 @@ def test_the_kind_is_seen_through_whatever_holds_the_function(fn: Callable[..., 
         ("secret".upper, "str.upper"),
         (operator.itemgetter("secret"), "a operator.itemgetter object"),
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_a_name_says_where_a_function_is_and_never_what_it_holds(fn: Any, name: str) -> None:
     assert name_of(fn) == name

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 import work
-from conftest import LOOPS
 from helpers import exists, is_alive, until
+from loops import LOOPS
 
 from hybridrt import Runtime, RuntimeClosed, current_runtime
 

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers import id_of
 
 from hybridrt._engine.parcel import dumps, fixed_state, is_importable, loads, same_state
 
@@ -90,7 +91,7 @@ def closure(value: object) -> Callable[[], object]:
         Thing.static,
         decorated,
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_plain_things_and_what_can_be_imported_come_out_the_same(obj: object) -> None:
     assert loads(dumps(obj)) == obj
@@ -131,7 +132,7 @@ def test_a_text_that_only_looks_like_main_is_just_a_text() -> None:
     assert loads(dumps(["__main__", b"__main__"])) == ["__main__", b"__main__"]
 
 
-@pytest.mark.parametrize("obj", [sys._getframe(), (n for n in ()), threading.Lock()], ids=str)
+@pytest.mark.parametrize("obj", [sys._getframe(), (n for n in ()), threading.Lock()], ids=id_of)
 def test_what_cannot_travel_raises(obj: object) -> None:
     with pytest.raises((TypeError, pickle.PicklingError)):
         dumps(["before", obj])
@@ -165,7 +166,7 @@ def test_what_cannot_travel_raises(obj: object) -> None:
         (Thing(), False),
         (operator.itemgetter(1), False),
     ],
-    ids=str,
+    ids=id_of,
 )
 def test_importable_is_what_a_name_alone_can_say(fn: Any, expected: bool) -> None:
     assert is_importable(fn) is expected

@@ -17,7 +17,7 @@ from typing import Any
 
 import good
 import pytest
-from helpers import exists, until
+from helpers import exists, id_of, until
 
 from hybridrt import Job, Runtime
 from hybridrt._lanes.workforce import Workforce
@@ -200,5 +200,7 @@ def ids(cases: Iterable[Any]) -> list[str]:
     names = []
     for case in cases:
         values = case.values if hasattr(case, "values") and not callable(case.values) else case
-        names.append("-".join(getattr(value, "__name__", str(value)) for value in values[:2] if value != ()))
+        names.append(
+            "-".join(getattr(value, "__name__", id_of(value)) for value in values[:2] if value != ())
+        )
     return names
