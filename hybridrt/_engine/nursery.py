@@ -215,7 +215,7 @@ class Nursery:
             return
         process, self._process = self._process, None
         self._control = None
-        control.close()
+        os.close(control.detach())
         self._cut_lifeline()
         self._on_loop_closed()
         _hurry(process)
@@ -224,7 +224,7 @@ class Nursery:
         """In a process forked from ours: give back our copies of the descriptors; the zygote stays our parent's."""
         control, self._control = self._control, None
         if control is not None:
-            control.close()
+            os.close(control.detach())  # close() alone leaves it open where uvloop still reads it
         self._cut_lifeline()
         if self._process is not None:
             self._process.returncode = 0  # not ours to wait for, so nothing to warn of

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import sys
 import warnings
@@ -94,7 +95,7 @@ class Listening:
     def forsake(self) -> None:
         """Give back the descriptors, without the loop: it is closed, or shared with the process we were forked from."""
         if self._near is not None and self._far is not None:
-            self._near.close()
+            os.close(self._near.detach())  # close() alone leaves it open where uvloop still reads it
             self._far.close()
             self._near = None
 

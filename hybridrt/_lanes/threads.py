@@ -71,6 +71,7 @@ class ThreadLane:
         self._started = 0
         self._closed = ""  # why, where it is
         self._emptied: asyncio.Future[None] | None = None
+        self._left: asyncio.Future[None] | None = None  # while the last thread is waited for
         self._running: dict[int, Job[Any] | ThreadFuture] = {}  # by thread; each thread writes its own entry
         self.executor: ThreadExecutor = ThreadExecutor(loop, self.submit_future)
 
@@ -221,6 +222,8 @@ class ThreadLane:
     def _thread_left(self, thread: threading.Thread) -> None:
         self._threads.discard(thread)
         thread.join()  # it has said its last word
+        if self._left is not None and not self._left.done() and not self._threads:
+            self._left.set_result(None)
         # It may have left in the very moment in which a call was put in that counted on it.
         if self._inbox.qsize() and not self._closed and self._growth is None:
             self._need_threads()
@@ -273,8 +276,8 @@ class ThreadLane:
             for _ in self._threads:
                 self._inbox.put(None)
         if not self._open and self._threads:
-            self._emptied = self._loop.create_future()
-            await asyncio.wait([self._emptied], timeout=1.0)
+            self._left = self._loop.create_future()
+            await asyncio.wait([self._left], timeout=1.0)
 
     def _abandon_calls(self) -> None:
         """Fail what waits or runs still, and tell of what cannot be stopped."""

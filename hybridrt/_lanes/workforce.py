@@ -179,7 +179,7 @@ class Workforce:
         for child, seat in tuple(self.seats.items()):
             still = now - seat.progress
             if not seat.under_way:
-                if still >= self._idle and not seat.is_leaving:
+                if still >= self._idle and not seat.is_leaving and self._started is None:
                     self._dismiss(child)
             elif still >= _WATCH_SECONDS and self._has_begun_nothing(child, seat) and child.is_stopped():
                 child.kill("it was stopped (SIGSTOP) before it had begun a call")
@@ -241,7 +241,10 @@ class Workforce:
                 )
         if not all(child.pid for child in self.seats):
             self._started = self._loop.create_future()
-            await self._started
+            try:
+                await self._started
+            finally:
+                self._started = None
             if len(self.seats) < wanted:
                 raise WorkerStartError(
                     f"only {len(self.seats)} of {wanted} worker processes could be started"
