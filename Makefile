@@ -2,6 +2,8 @@
 PYTHON   ?= python3
 VERSIONS ?= 3.11 3.12 3.13
 ARGS     ?=
+# Test files that run side by side; most of their time is waiting. JOBS=0 runs them one by one, as `-s` and `--pdb` need.
+JOBS     ?= 3
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -9,10 +11,10 @@ SHELL := /bin/bash
 # Two test runs side by side would measure each other, and both would build the same environment.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint types format examples bench clean .venv
+.PHONY: help demo test test-quick lint types format examples bench failures chaos clean .venv
 
 BIN := .venv/bin
-PYTEST := -m pytest $(ARGS)
+PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # $(call environment,FOLDER,INTERPRETER,GROUP): a virtual environment with this package (editable) and a dependency group.
 # pip learned --group in 25.1, later than the one which Python 3.11 carries, hence the upgrade. A uv that cannot reach its
@@ -89,6 +91,12 @@ examples: .venv ## each example, one after the other
 
 bench: .venv ## hybridrt beside the others and beside the floor (ARGS="--help")
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+failures: .venv ## what hybridrt and its peers do when things go wrong, found out by doing it (ARGS="--only hybridrt")
+	@$(BIN)/python -m benchmarks.failures $(ARGS)
+
+chaos: .venv ## thousands of calls under random kills, cancels and limits, and a ledger of what really ran (ARGS="--seeds 50")
+	@$(BIN)/python -m benchmarks.chaos $(ARGS)
 
 clean: ## what make and the tools made
 	rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
