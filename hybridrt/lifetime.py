@@ -45,12 +45,12 @@ class OpenLanes:
         self._foreign = foreign
         self._on_closed = on_closed
         self._processes: Lane | None = None
-        self.numbers = itertools.count(1)
+        self.numbers: itertools.count[int] = itertools.count(1)
         """One for each job, whatever its lane."""
-        self.threads = ThreadLane(
+        self.threads: ThreadLane = ThreadLane(
             loop, limit=settings.threads, idle=settings.thread_idle, numbers=self.numbers
         )
-        self.why_closed = ""
+        self.why_closed: str = ""
 
     @property
     def processes(self) -> Lane:
