@@ -53,7 +53,8 @@ TOO_MUCH: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
 async def test_too_much_is_a_memory_error_and_the_worker_goes_on(
     fn: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
-    async with Runtime(processes=1, worker_memory_limit=LIMIT) as rt:
+    # Preloaded: an import that finds no memory is an ImportError.
+    async with Runtime(processes=1, worker_memory_limit=LIMIT, preload=("hungry",)) as rt:
         pid = await rt.to_process(os.getpid)
         for _ in range(3):
             with pytest.raises(MemoryError) as caught:

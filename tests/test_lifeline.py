@@ -60,7 +60,10 @@ def test_a_worker_dies_when_the_lifeline_is_cut(zygote: Zygote, whistle: Whistle
     if how == "stopped":
         worker.signal(signal.SIGSTOP)
     kill_zygote(zygote)
-    assert not is_readable(worker.pidfd, 0), "the zygote's death alone is no reason"
+    if (
+        how != "stopped"
+    ):  # the kernel hangs up a stopped group that its parent's death has orphaned (setpgid(2))
+        assert not is_readable(worker.pidfd, 0), "the zygote's death alone is no reason"
     zygote.cut_lifeline()
     close(worker)
 

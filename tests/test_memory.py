@@ -109,6 +109,7 @@ def test_without_proc_the_growth_of_the_peak_stands_in(monkeypatch: pytest.Monke
         (RuntimeError("can't start new thread"), True),
         (RuntimeError("dictionary changed size during iteration"), False),
         (ImportError("x.so: failed to map segment from shared object: Cannot allocate memory"), True),
+        (ImportError("x.so: failed to map segment from shared object"), True),
         (ImportError("no module"), False),
         (ImportError(), False),
         (ValueError(), False),

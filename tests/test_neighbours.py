@@ -179,7 +179,7 @@ def test_uvicorn_s_own_workers_know_of_each_other(
 ) -> None:
     (tmp_path / "shown.py").write_text(
         "from hybridrt import Settings\n"
-        "print('shared by', Settings().shared_by, flush=True)\n"
+        "print(f'shared by {Settings().shared_by}\\n', end='', flush=True)\n"  # in one piece: two write at once
         "async def app(scope, receive, send): ...\n"
     )
     command = [sys.executable, "-m", "uvicorn", "shown:app", "--port", "0", "--lifespan", "off", *arguments]

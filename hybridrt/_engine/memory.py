@@ -132,7 +132,8 @@ def is_shortage(exc: BaseException) -> bool:
         return exc.errno == errno.ENOMEM
     if isinstance(exc, RuntimeError):
         return exc.args == ("can't start new thread",)
-    return isinstance(exc, ImportError) and "annot allocate memory" in str(exc.msg)
+    # An extension module that cannot be mapped says so, with or without the system's reason.
+    return isinstance(exc, ImportError) and "failed to map segment" in str(exc.msg)
 
 
 def _taken_of(*, is_data: bool) -> int:

@@ -11,8 +11,8 @@ kernel arbitrates, so a call is never run twice and never lost. The first call s
 
 Interrupts. The parent writes a call's number into the black box and sends a signal. The handler throws
 ``Interrupted`` only while that very call is running; it disarms itself first, so it throws once. It does not throw
-into an import, which would leave half a module behind for all calls to come: the parent asks again until the grace is
-over.
+into an import, which would leave half a module behind for all calls to come, nor into logging's own lines, which take
+locks: the parent asks again until the grace is over.
 
 Only the standard library is imported here, and asyncio not before a coroutine function arrives.
 """
@@ -122,7 +122,7 @@ class Worker:
     def _on_interrupt(self, signum: int, at: FrameType | None) -> None:
         if outlet.is_sending:
             outlet.is_late = True
-        elif self._running and self._running == self._box.unwanted and not _is_importing(at):
+        elif self._running and self._running == self._box.unwanted and not _is_delicate(at):
             self._running = -self._running
             raise Interrupted("this call was cancelled")
 
@@ -139,7 +139,10 @@ class Worker:
         return self._coroutines(self._desk, frame)
 
 
-def _is_importing(at: FrameType | None) -> bool:
+def _is_delicate(at: FrameType | None) -> bool:
+    """Whether an exception here would break more than the call: an import, or logging with its lock just taken."""
+    if at is not None and at.f_globals.get("__name__") == "logging":
+        return True  # its locks are taken at a fork, too, where an exception is only printed
     while at is not None:
         if at.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
