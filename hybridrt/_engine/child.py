@@ -210,15 +210,22 @@ class Child:
     def forsake(self) -> None:
         """Give back every descriptor behind the loop's back: it is closed, or it is another process's."""
         self.pid = 0  # it may be another process's by now
-        # Detached: close() alone leaves it open where uvloop still reads it (it counts itself as a user).
-        sockets = self._channel.detach(), self._far_channel.detach()
-        for fd in (*sockets, self._far_tokens, self._tokens_read, self._tokens_write, self._pidfd):
+        close_unseen(self._channel)
+        self._far_channel.close()
+        for fd in (self._far_tokens, self._tokens_read, self._tokens_write, self._pidfd):
             if fd >= 0:
                 os.close(fd)
         self._far_tokens = self._tokens_read = self._tokens_write = self._pidfd = -1
         if hasattr(self, "box"):
             self.box.close()
         self._backlog.clear()
+
+
+def close_unseen(sock: socket.socket) -> None:
+    """Close it behind the loop's back: ``close()`` alone leaves it open while uvloop counts itself among its users."""
+    fd = sock.detach()
+    if fd >= 0:
+        os.close(fd)
 
 
 def _reopened(read_end: int) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 
 from .._core.native_threads import thread_variables
 from .._core.settings import Settings
+from .child import close_unseen
 from .conditions import Conditions
 from .zygote import open_control, receive_message, send_message
 
@@ -215,7 +216,7 @@ class Nursery:
             return
         process, self._process = self._process, None
         self._control = None
-        os.close(control.detach())
+        close_unseen(control)
         self._cut_lifeline()
         self._on_loop_closed()
         _hurry(process)
@@ -224,7 +225,7 @@ class Nursery:
         """In a process forked from ours: give back our copies of the descriptors; the zygote stays our parent's."""
         control, self._control = self._control, None
         if control is not None:
-            os.close(control.detach())  # close() alone leaves it open where uvloop still reads it
+            close_unseen(control)
         self._cut_lifeline()
         if self._process is not None:
             self._process.returncode = 0  # not ours to wait for, so nothing to warn of
@@ -275,7 +276,8 @@ class _Anchor:
         self._on_end = on_end
 
     def __del__(self) -> None:
-        self._on_end()
+        if not sys.is_finalizing():  # else our process ends, and the kernel tells everybody
+            self._on_end()
 
 
 def _close_all(descriptors: Iterable[int]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 import sys
 import warnings
@@ -17,6 +16,7 @@ from functools import partial
 from typing import Any
 
 from .._engine import parcel, wire
+from .._engine.child import close_unseen
 from .._engine.output import (
     FLUSH,
     HEADER,
@@ -95,7 +95,7 @@ class Listening:
     def forsake(self) -> None:
         """Give back the descriptors, without the loop: it is closed, or shared with the process we were forked from."""
         if self._near is not None and self._far is not None:
-            os.close(self._near.detach())  # close() alone leaves it open where uvloop still reads it
+            close_unseen(self._near)
             self._far.close()
             self._near = None
 
