@@ -6,6 +6,7 @@ import asyncio
 import functools
 import inspect
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,9 @@ OPENED_ONCE = ("/dev/null", "/dev/urandom", "/dev/random", "/proc/")
 MARK = f"TESTS_OF_HYBRIDRT={os.getpid()}"
 
 os.environ.update([MARK.split("=")])
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has started us in the background. What the tests start would inherit it, and be deaf to Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 for new_loop in LOOPS.values():
     new_loop().close()  # libuv opens a pipe with its first loop and keeps it for good: no test's leak
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)

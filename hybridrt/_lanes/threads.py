@@ -70,6 +70,7 @@ class ThreadLane:
         self._growth: asyncio.TimerHandle | None = None
         self._started = 0
         self._closed = ""  # why, where it is
+        self._is_over = False  # no thread is to be started any more
         self._emptied: asyncio.Future[None] | None = None
         self._left: asyncio.Future[None] | None = None  # while the last thread is waited for
         self._running: dict[int, Job[Any] | ThreadFuture] = {}  # by thread; each thread writes its own entry
@@ -151,7 +152,9 @@ class ThreadLane:
 
     def _count_in(self) -> None:
         self._open += 1
-        if self._open > len(self._threads) and self._growth is None:
+        if self._is_over:
+            self._refuse_waiting()  # put in while we were closing: nobody is left to take it
+        elif self._open > len(self._threads) and self._growth is None:
             self._need_threads()
 
     def _work(self) -> None:
@@ -272,6 +275,7 @@ class ThreadLane:
         finally:
             if self._growth is not None:
                 self._growth.cancel()
+            self._is_over = True
             self._abandon_calls()
             for _ in self._threads:
                 self._inbox.put(None)
@@ -279,16 +283,21 @@ class ThreadLane:
             self._left = self._loop.create_future()
             await asyncio.wait([self._left], timeout=1.0)
 
-    def _abandon_calls(self) -> None:
-        """Fail what waits or runs still, and tell of what cannot be stopped."""
-        while True:
+    def _refuse_waiting(self) -> None:
+        for _ in range(self._inbox.qsize()):
             try:
                 work = self._inbox.get_nowait()
             except Empty:
                 break
-            if work is not None:
+            if work is None:
+                self._inbox.put(None)  # it sends a thread home
+            else:
                 self._open -= 1
                 _fail(work[0], "was not started: its runtime was left before a thread was free")
+
+    def _abandon_calls(self) -> None:
+        """Fail what waits or runs still, and tell of what cannot be stopped."""
+        self._refuse_waiting()
         for target in tuple(self._running.values()):
             name = target.function.name if isinstance(target, Job) else "a call"
             _fail(
