@@ -131,7 +131,7 @@ class Runtime(Verbs):
         if lane is None:
             lane = place(function)
         if lane == PROCESS:
-            return self._open_lanes().processes.submit(function, fn, args, kwargs)
+            return (self._lanes or self._open_lanes()).processes.submit(function, fn, args, kwargs)
         if lane == LOOP:
             return _start_on_loop(next(self._open_lanes().numbers), function, fn, args, kwargs)
         if function.kind == COROUTINE:
@@ -139,7 +139,7 @@ class Runtime(Verbs):
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
                 "await it here, or run it in a worker with to_process"
             )
-        return self._open_lanes().threads.submit(function, fn, args, kwargs)
+        return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
 
     def options(
         self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0

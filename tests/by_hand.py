@@ -9,8 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 from hybridrt._engine import failure, parcel, wire
@@ -76,6 +77,7 @@ class Worker:
         self.box = BlackBox()
         self._zygote = zygote
         self._reader = wire.FrameReader()
+        self._held: Iterator[wire.Frame] = iter(())
         with far:
             zygote.tell("fork", number, fds=(far.fileno(), self.tokens_read, self.box.fd))
         message, fds = zygote.hear("forked")
@@ -94,11 +96,22 @@ class Worker:
         return answer
 
     def answer(self) -> Answer:
-        while (frame := self._reader.next_frame()) is None:
-            count = self.channel.recv_into(self._reader.room())
-            assert count, "the worker has closed its channel"
-            self._reader.filled(count)
+        deadline = monotonic() + PATIENCE
+        while (frame := self._next_frame()) is None or frame.kind == wire.HELD:
+            if frame is None and is_readable(self.channel, 0.002):  # what is held may not be told of for long
+                count = self.channel.recv_into(self._reader.room())
+                assert count, "the worker has closed its channel"
+                self._reader.filled(count)
+            elif monotonic() > deadline:
+                raise TimeoutError
         return Answer(frame.kind, frame.number, frame.extra, bytes(frame.payload))
+
+    def _next_frame(self) -> wire.Frame | None:
+        frame = next(self._held, None)
+        if frame is None:
+            self._held = wire.split(self.box.ring.take())
+            frame = next(self._held, None)
+        return frame or self._reader.next_frame()
 
     def has_answered(self) -> bool:
         """Whether an answer is here by now; does not wait."""

@@ -34,7 +34,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the limit holds
 
 
 TOO_MUCH: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
-    (one_block, (2 * LIMIT,)),  # LIMIT itself may just fit: a worker may give back some of what it had at its birth
+    (
+        one_block,
+        (2 * LIMIT,),
+    ),  # LIMIT itself may just fit: a worker may give back some of what it had at its birth
     (many_small, ()),
     (result_of, (40 * MB,)),
     (result_of, (2 * LIMIT,)),

@@ -67,14 +67,13 @@ async def test_it_hears_frames_as_they_come(hired: Hired) -> None:
     await until(lambda: hired.heard)
     assert hired.heard[0] is child
     assert child.read() > 0
-    frame = child.next_frame()
-    assert frame is not None
+    frames = child.frames()
+    frame = next(frames)
     assert (frame.number, frame.extra, bytes(frame.payload)) == (1, 5, b"one")
-    assert child.next_frame() is None
+    assert next(frames, None) is None
     hired.channel.sendall(b"o")
     assert child.read() == 1
-    frame = child.next_frame()
-    assert frame is not None
+    (frame,) = child.frames()
     assert bytes(frame.payload) == b"two"
 
 

@@ -23,7 +23,7 @@ UNKNOWN = math.inf
 @dataclass(eq=False)
 class FakeCall:
     number: int
-    seconds: float = QUICK
+    expected: float = QUICK
     is_coroutine: bool = False
     is_cancelled: bool = False
     cost: float = -1.0
@@ -32,8 +32,9 @@ class FakeCall:
     def done(self) -> bool:
         return self.is_cancelled
 
-    def expected(self) -> float:
-        return self.seconds
+    @property
+    def timing(self) -> FakeCall:
+        return self
 
 
 def crew_of(size: int, seats: int | None = None) -> Crew[FakeCall]:
@@ -349,7 +350,7 @@ def test_a_crowd_of_cancelled_calls_leaves_the_queues_in_bulk() -> None:
         call.is_cancelled = True
         crew.cancelled_waiting()
         assert crew.waiting == 2010 - n - 1
-    held = len(crew._calls) + len(crew._coroutines)
+    held = len(crew.calls) + len(crew._coroutines)
     assert held < 2010  # it was compacted while they came
     assert crew.drop_waiting() == wanted
     assert crew.waiting == 0
@@ -476,13 +477,13 @@ class CrewMachine(RuleBasedStateMachine):
                 assert not worker.claimable
                 worker.started = call
             else:
-                assert call.seconds < AHEAD_SECONDS, "a slow or unmeasured call behind another one"
-                assert worker.started is None or worker.started.seconds < AHEAD_SECONDS, "behind a slow one"
+                assert call.expected < AHEAD_SECONDS, "a slow or unmeasured call behind another one"
+                assert worker.started is None or worker.started.expected < AHEAD_SECONDS, "behind a slow one"
                 worker.claimable.append(call)
         assert not (worker.coroutines and (worker.started or worker.claimable))
         assert len(worker.claimable) <= MOST_AHEAD
         ahead = [*([worker.started] if worker.started else []), *worker.claimable]
-        assert len(ahead) < 2 or sum(call.seconds for call in ahead) <= AHEAD_SECONDS
+        assert len(ahead) < 2 or sum(call.expected for call in ahead) <= AHEAD_SECONDS
 
     @rule(seconds=st.floats(0, 2 * STUCK_SECONDS))
     def time_passes(self, seconds: float) -> None:

@@ -16,6 +16,7 @@ from by_hand import PATIENCE
 
 from hybridrt._engine import failure, parcel, wire
 from hybridrt._engine.desk import Desk
+from hybridrt._engine.ring import FOOTPRINT, Ring
 
 
 class Ended(BaseException):
@@ -28,7 +29,7 @@ def ends() -> Iterator[tuple[Desk, socket.socket]]:
     ours, theirs = socket.socketpair()
     ours.settimeout(PATIENCE)
     with ours, theirs:
-        yield Desk(theirs), ours
+        yield Desk(theirs, Ring(memoryview(bytearray(FOOTPRINT)))), ours
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_a_forked_child_answers_nothing(
     told: list[Callable[[], None]] = []
     monkeypatch.setattr(os, "_exit", end)
     monkeypatch.setattr(os, "register_at_fork", lambda *, after_in_child: told.append(after_in_child))
-    desk = Desk(desk.channel)
+    desk = Desk(desk.channel, Ring(memoryview(bytearray(FOOTPRINT))))
     desk.answer(wire.RESULT, 9, perf_counter(), b"from the worker")
     assert read_answer(far)[3] == b"from the worker"
     for in_child in told:

@@ -292,6 +292,38 @@ async def test_quick_calls_written_behind_one_that_turns_slow_are_taken_back(tmp
         assert await jobs[0] == str(never)
 
 
+@pytest.mark.parametrize("in_place", [1, 7, 40])
+async def test_answers_before_a_call_that_turns_slow_do_not_wait_for_it(
+    in_place: int, tmp_path: Path
+) -> None:
+    gate, never = tmp_path / "gate", tmp_path / "never"
+    gate.touch()
+    async with Runtime(processes=1) as rt:
+        verbs = rt.options(lane="process")
+        for _ in range(5):
+            await asyncio.gather(*[verbs.submit(work.wait_for_file, str(gate)) for _ in range(50)])
+        jobs = [
+            verbs.submit(work.wait_for_file, str(never if i == in_place else gate))
+            for i in range(in_place + 1)
+        ]
+        assert await asyncio.gather(*jobs[:-1]) == [str(gate)] * in_place
+        assert not jobs[-1].done()
+        never.touch()
+        assert await jobs[-1] == str(never)
+
+
+async def test_answers_that_a_worker_held_when_it_died_are_not_lost(tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    async with Runtime(processes=1) as rt:
+        verbs = rt.options(lane="process")
+        await asyncio.gather(*[verbs.submit(work.die_at, str(ledger), "", 0) for _ in range(50)])
+        jobs = [verbs.submit(work.die_at, str(ledger), str(i), i % 20 == 19) for i in range(200)]
+        outcomes = await asyncio.gather(*jobs, return_exceptions=True)
+        for i, outcome in enumerate(outcomes):
+            assert isinstance(outcome, WorkerCrashed) if i % 20 == 19 else outcome is None
+        assert [int(line) for line in ledger.read_text().split()] == list(range(200))
+
+
 # Deaths
 
 

@@ -44,7 +44,7 @@ class Office:
         count = child.read()
         if count == 0:
             child.deafen()
-        while (frame := child.next_frame()) is not None:
+        for frame in child.frames():
             self.answers[frame.number] = (frame.kind, bytes(frame.payload))
 
     async def answer(self, number: int) -> Any:

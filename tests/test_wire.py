@@ -136,14 +136,14 @@ def test_a_reader_that_was_emptied_has_its_whole_buffer_free_again() -> None:
 @given(messages)
 def test_a_header_alone_announces_the_payload_that_follows(message: Message) -> None:
     kind, number, extra, payload = message
-    assert pack_header(kind, number, extra, len(payload)) + payload == pack(*message)
+    assert pack_header(len(payload), number, extra, kind) + payload == pack(*message)
 
 
 def test_every_kind_of_frame_has_a_number_of_its_own() -> None:
     kinds = [value for name, value in vars(wire).items() if name.isupper() and isinstance(value, int)]
     kinds.remove(HEADER_SIZE)
     kinds.remove(wire.AFTER_OUTPUT)
-    assert len(kinds) == len(set(kinds)) == 19
+    assert len(kinds) == len(set(kinds)) == 20
     assert max(kinds) < wire.AFTER_OUTPUT
 
 

@@ -36,9 +36,17 @@ class Call(Protocol):
         """Whether nobody wants it any more."""
         ...
 
-    def expected(self) -> float:
-        """Seconds that the call will hardly exceed; infinite where unknown, or where it must not be written ahead."""
+    @property
+    def timing(self) -> Expectation:
+        """How long it will take."""
         ...
+
+
+class Expectation(Protocol):
+    """What is known of calls of one kind."""
+
+    expected: float
+    """Seconds that a call will hardly exceed; infinite where unknown, or where it must not be written ahead."""
 
 
 C = TypeVar("C", bound=Call)
@@ -65,14 +73,14 @@ class Crew(Generic[C]):
     def __init__(self, size: int) -> None:
         self.size = size
         self.seats: list[Seat[C]] = []
-        self._calls: deque[C] = deque()
+        self.calls: deque[C] = deque()  # the waiting ones; for others to look at only
         self._coroutines: deque[C] = deque()
         self._unwanted = 0  # cancelled calls that are still in one of the two queues
 
     @property
     def waiting(self) -> int:
         """Calls that no worker has yet."""
-        return len(self._calls) + len(self._coroutines) - self._unwanted
+        return len(self.calls) + len(self._coroutines) - self._unwanted
 
     @property
     def under_way(self) -> int:
@@ -81,12 +89,12 @@ class Crew(Generic[C]):
 
     def add(self, call: C) -> None:
         """One more call waits."""
-        (self._coroutines if call.is_coroutine else self._calls).append(call)
+        (self._coroutines if call.is_coroutine else self.calls).append(call)
 
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits, in order."""
-        dropped = [call for call in (*self._calls, *self._coroutines) if not call.done()]
-        self._calls.clear()
+        dropped = [call for call in (*self.calls, *self._coroutines) if not call.done()]
+        self.calls.clear()
         self._coroutines.clear()
         self._unwanted = 0
         return dropped
@@ -95,7 +103,7 @@ class Crew(Generic[C]):
         """One of the waiting calls is done before it began; it leaves its queue when its turn comes, or in bulk."""
         self._unwanted += 1
         if self._unwanted > 1000 and self._unwanted > self.waiting:
-            for queue in (self._calls, self._coroutines):
+            for queue in (self.calls, self._coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
                 queue.extend(wanted)
@@ -108,7 +116,7 @@ class Crew(Generic[C]):
 
     def start_now(self, call: C, now: float) -> Seat[C] | None:
         """Give this new call to an idle worker, past an empty queue; None where it has to be added and wait."""
-        if self._calls or call.is_coroutine:
+        if self.calls or call.is_coroutine:
             return None
         busy = 0
         idle = None
@@ -122,7 +130,7 @@ class Crew(Generic[C]):
             return None
         idle.serves_coroutines = False
         idle.progress = now
-        idle.load = call.cost = call.expected() + _OVERHEAD
+        idle.load = call.cost = call.timing.expected + _OVERHEAD
         idle.under_way[call.number] = call
         call.seat = idle
         if idle.places >= 0:
@@ -141,7 +149,7 @@ class Crew(Generic[C]):
                 hosts += 1
             else:
                 idle += 1
-        wanted = min(len(self._calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
+        wanted = min(len(self.calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
         return max(0, min(wanted, self.waiting) - idle)  # the queues may hold cancelled calls as well
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
@@ -149,7 +157,7 @@ class Crew(Generic[C]):
         orders: list[tuple[Seat[C], list[C]]] = []
         if self._coroutines:
             self._give_out_coroutines(orders, now)
-        calls = self._calls
+        calls = self.calls
         if not calls:
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
@@ -173,7 +181,7 @@ class Crew(Generic[C]):
         return orders
 
     def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:
-        calls = self._calls
+        calls = self.calls
         batch: list[C] = []
         under_way = seat.under_way
         load = seat.load
@@ -185,7 +193,7 @@ class Crew(Generic[C]):
                 calls.popleft()
                 self._count_off()
                 continue
-            cost = call.expected() + _OVERHEAD
+            cost = call.timing.expected + _OVERHEAD
             if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
                 break
             calls.popleft()
@@ -259,7 +267,7 @@ class Crew(Generic[C]):
     def add_again(self, call: C) -> None:
         """This call waits once more, in front: its turn had come."""
         call.seat = None
-        (self._coroutines if call.is_coroutine else self._calls).appendleft(call)
+        (self._coroutines if call.is_coroutine else self.calls).appendleft(call)
 
     def hold(self, seat: Seat[C]) -> None:
         """Write nothing ahead to this seat until all that it holds is answered: what it runs may have to be killed."""
@@ -271,7 +279,7 @@ class Crew(Generic[C]):
 
     def stuck(self, now: float) -> list[Seat[C]]:
         """Seats with calls behind one that takes longer than expected, where another worker could have them."""
-        if self._calls or sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats) >= self.size:
+        if self.calls or sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats) >= self.size:
             return []
         return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
 

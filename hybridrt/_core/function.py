@@ -45,6 +45,10 @@ class Timing:
             self.expected = self.mean + 2.0 * self.spread
 
 
+UNKNOWN = Timing()
+"""Of what was never measured, or must not be relied on."""
+
+
 class Function:
     """The facts about one function, shared by all that is called through it."""
 

@@ -3,6 +3,7 @@
 The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
 call as well). The worker writes there which call it started last, so that its death is charged to that call alone,
 its process id and how much memory it has; and faulthandler writes the Python stack there when the worker crashes.
+Behind the page there is the ring in which the worker holds answers.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ import mmap
 import os
 import struct
 
+from .ring import FOOTPRINT, Ring
+
 _PAGE = 4096
+_SIZE = -(-(_PAGE + FOOTPRINT) // _PAGE) * _PAGE
 _NUMBER = struct.Struct("<Q")
 _UNWANTED, _STARTED, _MEMORY, _PID, _GIVEN_UP = 0, 8, 16, 24, 32
 _MOST_STACK = 64 * 1024
@@ -20,18 +24,19 @@ _MOST_STACK = 64 * 1024
 class BlackBox:
     """One worker's box; ``fd`` is anonymous memory (an unlinked file where the system has no memfd)."""
 
-    __slots__ = ("_page", "fd")
+    __slots__ = ("_page", "fd", "ring")
 
     def __init__(self, fd: int | None = None) -> None:
         """A new box, or the one behind the descriptor ``fd`` that came from the parent. May raise OSError."""
         self.fd = _anonymous_file() if fd is None else fd
         try:
             if fd is None:
-                os.ftruncate(self.fd, _PAGE)
-            self._page = mmap.mmap(self.fd, _PAGE)  # takes a descriptor of its own
+                os.ftruncate(self.fd, _SIZE)
+            self._page = mmap.mmap(self.fd, _SIZE)  # takes a descriptor of its own
         except OSError:
             os.close(self.fd)
             raise
+        self.ring = Ring(memoryview(self._page)[_PAGE:])
 
     @property
     def unwanted(self) -> int:
@@ -81,16 +86,17 @@ class BlackBox:
         """In the worker: from now on a crash leaves the Python stack in the box."""
         import faulthandler
 
-        os.lseek(self.fd, _PAGE, os.SEEK_SET)
+        os.lseek(self.fd, _SIZE, os.SEEK_SET)
         faulthandler.enable(self.fd, all_threads=True)
 
     def stack(self) -> str:
         """What faulthandler wrote before the worker died, or ""."""
-        return os.pread(self.fd, _MOST_STACK, _PAGE).decode("utf-8", "replace").strip()
+        return os.pread(self.fd, _MOST_STACK, _SIZE).decode("utf-8", "replace").strip()
 
     def close(self) -> None:
         """Let go of the memory; a second time is harmless."""
         if self.fd >= 0:
+            self.ring.close()
             self._page.close()
             os.close(self.fd)
             self.fd = -1

@@ -13,6 +13,7 @@ from socket import socket
 from . import wire
 from .desk import Desk
 from .memory import MemoryCap
+from .ring import Ring
 
 _SPARE = 100_000
 """Bytes; below what malloc takes a mapping of its own for, so that what is freed is there for small objects."""
@@ -21,8 +22,8 @@ _SPARE = 100_000
 class CappedDesk(Desk):
     """The channel of a worker that lives under ``cap``."""
 
-    def __init__(self, channel: socket, cap: MemoryCap) -> None:
-        super().__init__(channel)
+    def __init__(self, channel: socket, ring: Ring, cap: MemoryCap) -> None:
+        super().__init__(channel, ring)
         self._cap = cap
         self.reader = _UncappedReader(cap)
         self.spare = bytearray(_SPARE)

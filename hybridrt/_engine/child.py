@@ -7,7 +7,8 @@ import os
 import select
 import signal
 import socket
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterator
 
 from . import wire
 from .blackbox import BlackBox
@@ -111,7 +112,7 @@ class Child:
     def read(self) -> int:
         """Take in what has arrived: the count of bytes, 0 at the end of the channel, -1 where nothing is there now.
 
-        Then call ``next_frame`` until it gives None.
+        Then go through ``held_frames`` and ``frames``.
         """
         try:
             count = self._channel.recv_into(self._reader.room())
@@ -122,9 +123,17 @@ class Child:
         self._reader.filled(count)
         return count
 
-    def next_frame(self) -> wire.Frame | None:
-        """The next whole answer that was read, or None."""
-        return self._reader.next_frame()
+    def held_frames(self) -> Iterator[wire.Frame]:
+        """The answers that the worker holds in shared memory: told of by any frame, or not yet."""
+        return wire.split(self.box.ring.take())
+
+    def holds_answers(self) -> bool:
+        """Whether ``held_frames`` has some."""
+        return not self.box.ring.is_empty()
+
+    def frames(self) -> Iterator[wire.Frame]:
+        """The whole answers that were read: to be used one by one, each before the next."""
+        return iter(self._reader.next_frame, None)
 
     def deafen(self) -> None:
         """Hear nothing more from the channel (it has ended; the loop would call again and again)."""
@@ -133,7 +142,7 @@ class Child:
 
     def allow(self, numbers: list[int]) -> None:
         """Put a token for each of these written-ahead calls into the pipe. At most 64: it never fills."""
-        os.write(self._tokens_write, b"".join([wire.TOKEN.pack(number & 0xFFFFFFFF) for number in numbers]))
+        os.write(self._tokens_write, array("I", [number & 0xFFFFFFFF for number in numbers]).tobytes())
 
     def take_back(self) -> int:
         """Take all tokens that the worker has not: that many of the last written-ahead calls are ours again."""

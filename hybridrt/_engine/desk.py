@@ -12,8 +12,11 @@ from typing import Any, ClassVar
 from . import anatomy, parcel, relay, wire
 from .context import within
 from .output import outlet
+from .ring import Ring
 
 _LARGE = 1 << 16
+_HELD_SECONDS = 0.0002
+_HELD_BYTES = 1 << 10
 _ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would load
 
 
@@ -23,9 +26,12 @@ class Desk:
     here: ClassVar[Desk]
     """In a worker, its desk: for what runs as a call and has answers of its own to pack."""
 
-    def __init__(self, channel: socket) -> None:
+    def __init__(self, channel: socket, ring: Ring) -> None:
         Desk.here = self
         self.channel = channel
+        self.holds_answers = False  # some are in the ring, and the parent has not been told
+        self._ring = ring
+        self._held_since = 0.0
         self.reader = wire.FrameReader()
         self.put_back: wire.Frame | None = (
             None  # read by one of the two serving loops, and meant for the other
@@ -101,7 +107,10 @@ class Desk:
         return fn, args, kwargs
 
     def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
-        """Write one answer, whole, now."""
+        """Write one answer, whole: now, or with others if the next call is at hand and quick, as those ahead are.
+
+        The parent looks into the ring by itself when a call takes longer than expected.
+        """
         outlet.call = 0
         if outlet.is_used:
             kind |= outlet.finish()
@@ -111,13 +120,29 @@ class Desk:
             )  # the user's function forked and its child came back: the answer is not the child's to give
         if self.before_answer is not None:
             self.before_answer()
-        micros = min(int((perf_counter() - began) * 1e6), 0xFFFFFFFF)
+        now = perf_counter()
+        micros = min(int((now - began) * 1e6), 0xFFFFFFFF)
+        if len(payload) >= _LARGE:
+            self._send(wire.pack_header(len(payload), number, micros, kind))
+            self._send(payload)
+            return
+        frame = wire.pack(kind, number, micros, payload)
+        if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
+            if not self.holds_answers:
+                self._held_since = now
+            if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
+                self.holds_answers = True
+                return
+        self._send(frame)
+
+    def tell_held(self) -> None:
+        """Tell the parent of the answers that are held; before this process waits."""
+        self._send(wire.pack(wire.HELD, 0, 0))
+
+    def _send(self, data: bytes) -> None:
+        self.holds_answers = False  # whatever comes tells the parent to look
         try:
-            if len(payload) < _LARGE:
-                self.channel.sendall(wire.pack(kind, number, micros, payload))
-            else:
-                self.channel.sendall(wire.pack_header(kind, number, micros, len(payload)))
-                self.channel.sendall(payload)
+            self.channel.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
 

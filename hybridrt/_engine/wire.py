@@ -8,6 +8,7 @@ the buffer gets a buffer of its own, so that its bytes are copied from the kerne
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 # to a worker
@@ -33,16 +34,18 @@ UNSENDABLE = 19  # the result cannot be pickled; payload: pickled (where, reason
 PONG = 20
 READY = 21  # the initializer has run
 NOT_READY = 22  # it failed, and this worker leaves; payload: the packed exception
+HELD = 30  # answers are held in the ring (ring.py)
 AFTER_OUTPUT = (
     0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)
 )
 
 _HEADER = struct.Struct("<QQIB")
 HEADER_SIZE = _HEADER.size
-_pack_header = _HEADER.pack
+pack_header = _HEADER.pack
+"""``pack_header(length, number, extra, kind)``: the header alone, for a payload that is not to be copied."""
 _unpack_header = _HEADER.unpack_from
 
-TOKEN = struct.Struct("<I")
+TOKEN = struct.Struct("=I")
 """A token names the written-ahead call that it allows by the low 32 bits of the call's number."""
 
 
@@ -52,17 +55,26 @@ class Frame(NamedTuple):
     kind: int
     number: int
     extra: int
-    payload: memoryview
+    payload: memoryview | bytes
+
+
+_new = tuple.__new__  # a named tuple's own takes a Python frame more
 
 
 def pack(kind: int, number: int, extra: int, payload: bytes = b"") -> bytes:
     """The bytes of one frame."""
-    return _pack_header(len(payload), number, extra, kind) + payload
+    return pack_header(len(payload), number, extra, kind) + payload
 
 
-def pack_header(kind: int, number: int, extra: int, length: int) -> bytes:
-    """The header alone, for a payload too large to be worth copying."""
-    return _pack_header(length, number, extra, kind)
+def split(data: bytes) -> Iterator[Frame]:
+    """The frames in ``data``, which holds whole ones only."""
+    start = 0
+    end = len(data)
+    while start < end:
+        length, number, extra, kind = _unpack_header(data, start)
+        payload = start + HEADER_SIZE
+        start = payload + length
+        yield _new(Frame, (kind, number, extra, data[payload:start]))
 
 
 class FrameReader:
@@ -114,7 +126,15 @@ class FrameReader:
         self._start = start + total
         if self._start == self._end:
             self._start = self._end = 0
-        return Frame(kind, number, extra, self._view[start + HEADER_SIZE : start + total])
+        return _new(Frame, (kind, number, extra, self._view[start + HEADER_SIZE : start + total]))
+
+    def next_kind(self) -> int:
+        """The kind of the frame that ``next_frame`` will give, or 0 where it has to wait for more bytes."""
+        have = self._end - self._start
+        if have < HEADER_SIZE or self._large is not None:
+            return 0
+        length, _, _, kind = _unpack_header(self._buffer, self._start)
+        return kind if have >= HEADER_SIZE + length else 0
 
     def _next_large(self, large: memoryview) -> Frame | None:
         if self._large_end < len(large):

@@ -1,9 +1,9 @@
 """A worker's whole life: read a call, run it, answer, until the channel closes.
 
 Theory of operation. One socket, one owner, no helper threads and no locks: the main thread reads frames, runs the
-user's code and writes the answer at once, before it looks at the next call. So whatever kills this process can
-hurt one call only: all earlier answers have left, and a later call that was written ahead is still claimable by
-the parent.
+user's code and writes the answer before it looks at the next call: to the socket, or into memory that outlives this
+process where another quick call is at hand. So whatever kills this process can hurt one call only: all earlier answers
+are out of its reach, and a later call that was written ahead is still claimable by the parent.
 
 Claims. The parent writes quick calls ahead and puts a token for each into a pipe whose read end both sides hold.
 Whoever reads a token owns that call: the worker just before it starts it, the parent when it takes calls back. The
@@ -61,6 +61,8 @@ class Worker:
             frame = desk.put_back or next_frame()
             desk.put_back = None
             if frame is None:
+                if desk.holds_answers:
+                    desk.tell_held()
                 if not desk.receive():
                     os._exit(0)
             elif frame.kind == wire.CALL:
@@ -157,7 +159,7 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
     if not box.report(os.getpid()):
         os._exit(0)
     cap = conditions.take_on()
-    desk = _desk(channel, cap)
+    desk = _desk(channel, box, cap)
     if conditions.tells_memory:
         own = OwnMemory()
 
@@ -169,9 +171,9 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
         Worker(desk, tokens, box).serve()
 
 
-def _desk(channel: socket, cap: MemoryCap | None) -> Desk:
+def _desk(channel: socket, box: BlackBox, cap: MemoryCap | None) -> Desk:
     if cap is None:
-        return Desk(channel)
+        return Desk(channel, box.ring)
     from .capped import CappedDesk
 
-    return CappedDesk(channel, cap)
+    return CappedDesk(channel, box.ring, cap)

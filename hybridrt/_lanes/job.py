@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from .._core.crew import LARGE_PAYLOAD, Seat
-from .._core.function import Function
+from .._core.crew import Seat
+from .._core.function import Function, Timing
 from .._engine.definitions import Definition
 
 T = TypeVar("T")
@@ -52,6 +52,7 @@ class ProcessJob(Job[T]):
         "payload",
         "retries",
         "seat",
+        "timing",
     )
 
     cost: float
@@ -66,9 +67,8 @@ class ProcessJob(Job[T]):
     crashes: int
     """How many workers have died under it."""
 
-    def expected(self) -> float:
-        """Seconds that the call will hardly exceed; infinite where unknown or where its arguments are large."""
-        return self.function.in_process.expected if len(self.payload) < LARGE_PAYLOAD else float("inf")
+    timing: Timing
+    """What is known of how long it will take: nothing, where its arguments are large."""
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""

@@ -4,9 +4,6 @@ Theory of operation. The crew (``_core.crew``) decides who gets what; this lane 
 that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's
 error, at once. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
 A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
-
-Stopping a call. Waiting: it is passed over when its turn comes. Written ahead: everything that its worker has not
-started is taken back. Running: the worker is interrupted, and killed if the call has not ended after the grace.
 """
 
 from __future__ import annotations
@@ -14,12 +11,13 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable, Iterator
+from itertools import chain
 from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
 
-from .._core.crew import STUCK_SECONDS, Crew, Seat
-from .._core.function import COROUTINE, GENERATOR, Function, FunctionBook
+from .._core.crew import LARGE_PAYLOAD, STUCK_SECONDS, Crew, Seat
+from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBook
 from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
@@ -27,6 +25,7 @@ from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
+from .._engine.ring import CAN_BE_READ_UNTOLD
 from .._engine.variables import travellers
 from .answers import deliver
 from .contract import LEFT, LOOP_CLOSED
@@ -37,6 +36,7 @@ from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
 from .sending import send_calls
 from .setup import Setup
+from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
 from .workforce import Workforce
 
@@ -45,9 +45,6 @@ _Seat: TypeAlias = Seat[ProcessJob[Any]]
 
 _BURIAL_SECONDS = 0.5
 """By then the zygote has told of a worker that is dead, on a busy machine too: our kill would hide what it died of."""
-
-_AGAIN_SECONDS = 0.05
-_DID_NOT_STOP = "a call on it was cancelled and did not stop"
 
 
 class ProcessLane:
@@ -86,6 +83,15 @@ class ProcessLane:
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
+        self._stopping = Stopping(
+            loop,
+            self._crew,
+            self._counters,
+            grace=self._grace,
+            take_back=self._take_back,
+            pump_soon=self._pump_soon,
+            tell_if_empty=self._tell_if_empty,
+        )
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or itertools.count(1)
         self._pump_is_due = False
@@ -116,21 +122,25 @@ class ProcessLane:
         job: _Call = ProcessJob(loop=self._loop)
         job.lane = "process"
         job.function = function
-        job.stop_work = self._stop
+        job.stop_work = self._stopping.stop
         job.number = next(self._numbers)
         job.definition = definition
         job.payload = payload
         job.fn = fn  # kept until the answer: its number must not be forgotten before
         job.is_coroutine = function.kind == COROUTINE
+        job.timing = function.in_process if len(payload) < LARGE_PAYLOAD else UNKNOWN
         job.seat = None
         job.retries = job.crashes = 0
-        seat = self._crew.start_now(job, monotonic())
-        if seat is not None:
-            self._check_audience()
-            send_calls(seat, [job], self._path_news)
-            return job
-        self._crew.add(job)
-        self._pump_soon()
+        crew = self._crew
+        if not crew.calls and not job.is_coroutine:
+            seat = crew.start_now(job, monotonic())
+            if seat is not None:
+                self._check_audience()
+                send_calls(seat, [job], self._path_news)
+                return job
+        crew.add(job)
+        if not self._pump_is_due:
+            self._pump_soon()
         return job
 
     def _pump_soon(self) -> None:
@@ -171,9 +181,10 @@ class ProcessLane:
 
     def _take_answers(self, child: Child) -> None:
         seat = self._seats[child]
-        crew = self._crew
         now = monotonic()
-        while (frame := child.next_frame()) is not None:
+        crew = self._crew
+        counters = self._counters
+        for frame in chain(child.held_frames(), child.frames()):
             if frame.kind >= wire.PONG:
                 frame = self._listening.before(frame)
                 if frame.kind >= wire.PONG:
@@ -181,7 +192,7 @@ class ProcessLane:
                     continue
             job = crew.answered(seat, frame.number, now)
             if job is not None:
-                deliver(job, frame, self._counters)
+                deliver(job, frame, counters)
         self._workforce.has_answered(child, seat)
         self._counters.crashes.can_start()
         if crew.waiting:
@@ -212,7 +223,7 @@ class ProcessLane:
         seat = self._seats[child]
         self._crew.retire(seat)
         self._listening.hear_out(child.pid)
-        while child.read() > 0:  # the answers that it wrote before it died
+        while child.read() > 0 or child.holds_answers():  # that it gave before it died
             self._take_answers(child)
         if not (seat.serves_coroutines and child.box.started):
             # Each earlier call has been answered, no later one has begun.
@@ -245,8 +256,11 @@ class ProcessLane:
 
     def _check_stuck(self) -> None:
         self._stuck_check = None
-        now = monotonic()
-        for seat in self._crew.stuck(now):
+        if CAN_BE_READ_UNTOLD:  # elsewhere the answers that are held come when the worker tells of them
+            for seat in self._crew.seats_with_calls_ahead():
+                if seat.worker.holds_answers():
+                    self._take_answers(seat.worker)
+        for seat in self._crew.stuck(monotonic()):
             self._take_back(seat)
         if self._crew.waiting:
             self._pump()
@@ -257,66 +271,6 @@ class ProcessLane:
         child: Child = seat.worker
         if len(seat.under_way) > 1:
             self._crew.taken_back(seat, child.take_back())
-
-    # Stopping one call
-
-    def _stop(self, job: _Call) -> None:
-        seat = job.seat
-        if seat is None:
-            job.let_go()
-            self._counters.cancelled += 1
-            self._crew.cancelled_waiting()
-            self._tell_if_empty()
-            return
-        child: Child = seat.worker
-        if job.is_coroutine:
-            child.send(wire.pack(wire.CANCEL, job.number, 0))
-        else:
-            self._take_back(seat)
-            if self._crew.waiting:
-                self._pump_soon()
-            if job.number not in seat.under_way:
-                self._counters.cancelled += 1
-                return
-            if job.number == next(
-                reversed(seat.under_way)
-            ):  # else it has ended, and its answer is on its way
-                self._crew.hold(seat)
-                child.interrupt(job.number)
-        self._press_later(seat, job.number, monotonic() + self._grace)
-
-    def _press_later(self, seat: _Seat, number: int, deadline: float) -> None:
-        patience = min(_AGAIN_SECONDS, max(0.0, deadline - monotonic()))
-        self._loop.call_later(patience, self._press, seat, number, deadline)
-
-    def _press(self, seat: _Seat, number: int, deadline: float) -> None:
-        """Interrupt once more, for it may have been importing; in the end kill."""
-        if number not in seat.under_way:
-            return
-        if monotonic() >= deadline:
-            self._kill_if_it_goes_on(seat, number)
-            return
-        if not seat.serves_coroutines:
-            seat.worker.interrupt(number)
-        self._press_later(seat, number, deadline)
-
-    def _kill_if_it_goes_on(self, seat: _Seat, number: int) -> None:
-        if number not in seat.under_way:
-            return
-        child: Child = seat.worker
-        if not seat.serves_coroutines or len(seat.under_way) == 1:
-            child.kill(_DID_NOT_STOP)
-            return
-        # Others run on the same loop. While it turns, only this worker's future is lost: it gets nothing more, and is
-        # killed when the others are done. A loop that does not turn serves none of them.
-        self._crew.retire(seat)
-        if child.ponged == -number:
-            child.kill(_DID_NOT_STOP)
-            return
-        if child.ponged != number:
-            child.ponged = -number
-        child.send(wire.pack(wire.PING, number, 0))
-        self._loop.call_later(self._grace, self._kill_if_it_goes_on, seat, number)
 
     # The whole lane
 
@@ -382,7 +336,7 @@ class ProcessLane:
             self._abandon_calls()
             if self._stuck_check is not None:
                 self._stuck_check.cancel()
-            self._workforce.kill_busy(_DID_NOT_STOP)
+            self._workforce.kill_busy(DID_NOT_STOP)
             try:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
@@ -396,4 +350,4 @@ class ProcessLane:
             job.set_exception(stopped_call(job))
         for job in running:
             if job.seat is not None:
-                self._stop(job)
+                self._stopping.stop(job)

@@ -8,6 +8,7 @@ from typing import Any
 from .._core.crew import Seat
 from .._engine import parcel, wire
 from .._engine.child import Child
+from .._engine.definitions import Definition
 from .job import ProcessJob
 
 _LARGE = 1 << 16
@@ -30,17 +31,26 @@ def send_calls(
         kind = wire.CALL
     else:
         kind = wire.AHEAD
+    known = child.known
+    pack_header = wire.pack_header
     for job in batch:
-        extra = _define(job, child, parts, path_news)
+        definition = job.definition
+        if definition is None:
+            extra = 0  # the function travels inside the call
+        else:
+            extra = definition.number
+            if known.get(extra) != definition.version:
+                _define(definition, child, parts, path_news)
         if kind == wire.AHEAD:
             ahead.append(job.number)
-        if len(job.payload) < _LARGE:
-            parts.append(wire.pack(kind, job.number, extra, job.payload))
+        payload = job.payload
+        parts.append(pack_header(len(payload), job.number, extra, kind))
+        if len(payload) < _LARGE:
+            parts.append(payload)
         else:
             # Calls ahead are small (the crew sees to it), so no token is overdue here.
-            parts.append(wire.pack_header(kind, job.number, extra, len(job.payload)))
             child.send(b"".join(parts))
-            child.send(job.payload)
+            child.send(payload)
             parts.clear()
         if kind == wire.CALL:
             kind = wire.AHEAD
@@ -51,19 +61,14 @@ def send_calls(
 
 
 def _define(
-    job: ProcessJob[Any], child: Child, parts: list[bytes], path_news: Callable[[Child], list[str] | None]
-) -> int:
-    """The number under which the worker knows the job's function, once ``parts`` has reached it; 0: by no number."""
-    definition = job.definition
-    if definition is None:
-        return 0
-    if child.known.get(definition.number) != definition.version:
-        child.known[definition.number] = definition.version
-        path = path_news(child)
-        if path is not None:
-            parts.append(wire.pack(wire.PATH, 0, 0, parcel.dumps(path)))
-        parts.append(wire.pack(wire.DEFINE, 0, definition.number, definition.data))
-    return definition.number
+    definition: Definition, child: Child, parts: list[bytes], path_news: Callable[[Child], list[str] | None]
+) -> None:
+    """Once ``parts`` has reached it, the worker knows this function by its number."""
+    child.known[definition.number] = definition.version
+    path = path_news(child)
+    if path is not None:
+        parts.append(wire.pack(wire.PATH, 0, 0, parcel.dumps(path)))
+    parts.append(wire.pack(wire.DEFINE, 0, definition.number, definition.data))
 
 
 def _forgotten(child: Child) -> list[bytes]:

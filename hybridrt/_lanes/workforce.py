@@ -143,6 +143,8 @@ class Workforce:
         """What a worker says that is no answer to a call."""
         if frame.kind == wire.PONG:
             child.ponged = frame.number
+        elif frame.kind == wire.HELD:
+            pass  # whatever a worker says, its lane looks for what it holds
         elif self._setup is not None and self._setup.ended(child):
             if frame.kind == wire.NOT_READY:
                 self._on_broken(self._setup.has_raised(frame))

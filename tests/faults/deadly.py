@@ -166,7 +166,7 @@ def die_in_the_middle_of_the_answer() -> bytes:
 
     def watch() -> None:
         frame: Any = None
-        while frame is None or frame.f_code.co_name != "answer" or not _is_asleep():
+        while frame is None or frame.f_code.co_name != "_send" or not _is_asleep():
             frame = sys._current_frames().get(main or 0)
         os.kill(os.getpid(), signal.SIGKILL)
 
