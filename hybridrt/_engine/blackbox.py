@@ -10,21 +10,19 @@ from __future__ import annotations
 
 import mmap
 import os
-import struct
 
 from .ring import FOOTPRINT, Ring
 
 _PAGE = 4096
 _SIZE = -(-(_PAGE + FOOTPRINT) // _PAGE) * _PAGE
-_NUMBER = struct.Struct("<Q")
-_UNWANTED, _STARTED, _MEMORY, _PID, _GIVEN_UP = 0, 8, 16, 24, 32
+UNWANTED, STARTED, _MEMORY, _PID, _GIVEN_UP = range(5)
 _MOST_STACK = 64 * 1024
 
 
 class BlackBox:
     """One worker's box; ``fd`` is anonymous memory (an unlinked file where the system has no memfd)."""
 
-    __slots__ = ("_page", "fd", "ring")
+    __slots__ = ("_page", "fd", "ring", "words")
 
     def __init__(self, fd: int | None = None) -> None:
         """A new box, or the one behind the descriptor ``fd`` that came from the parent. May raise OSError."""
@@ -36,51 +34,50 @@ class BlackBox:
         except OSError:
             os.close(self.fd)
             raise
-        self.ring = Ring(memoryview(self._page)[_PAGE:])
+        memory = memoryview(self._page)
+        self.words = memory[:_PAGE].cast("Q")
+        """For those to whom an attribute's Python frame would matter: ``UNWANTED`` and ``STARTED`` are positions in it."""
+        self.ring = Ring(memory[_PAGE:])
 
     @property
     def unwanted(self) -> int:
         """Number of the call that is to be interrupted; 0 for none."""
-        number: int = _NUMBER.unpack_from(self._page, _UNWANTED)[0]
-        return number
+        return self.words[UNWANTED]
 
     @unwanted.setter
     def unwanted(self, number: int) -> None:
-        _NUMBER.pack_into(self._page, _UNWANTED, number)
+        self.words[UNWANTED] = number
 
     @property
     def started(self) -> int:
         """Number of the call that the worker started last; 0 for none."""
-        number: int = _NUMBER.unpack_from(self._page, _STARTED)[0]
-        return number
+        return self.words[STARTED]
 
     @started.setter
     def started(self, number: int) -> None:
-        _NUMBER.pack_into(self._page, _STARTED, number)
+        self.words[STARTED] = number
 
     @property
     def memory(self) -> int:
         """Bytes that the worker had of its own when it last answered; 0 where it does not look."""
-        number: int = _NUMBER.unpack_from(self._page, _MEMORY)[0]
-        return number
+        return self.words[_MEMORY]
 
     @memory.setter
     def memory(self, size: int) -> None:
-        _NUMBER.pack_into(self._page, _MEMORY, size)
+        self.words[_MEMORY] = size
 
     def report(self, pid: int) -> bool:
         """In the worker, before it reads a call: it is there, as ``pid``. False where its parent has given it up."""
-        _NUMBER.pack_into(self._page, _PID, pid)
-        return not _NUMBER.unpack_from(self._page, _GIVEN_UP)[0]
+        self.words[_PID] = pid
+        return not self.words[_GIVEN_UP]
 
     def give_up(self) -> int:
         """In the parent, where the zygote cannot tell any more: the worker's process id, or 0.
 
         Then it has not begun, and never will: each side writes first and reads the other's word afterwards.
         """
-        _NUMBER.pack_into(self._page, _GIVEN_UP, 1)
-        pid: int = _NUMBER.unpack_from(self._page, _PID)[0]
-        return pid
+        self.words[_GIVEN_UP] = 1
+        return self.words[_PID]
 
     def record_crashes(self) -> None:
         """In the worker: from now on a crash leaves the Python stack in the box."""
@@ -97,6 +94,7 @@ class BlackBox:
         """Let go of the memory; a second time is harmless."""
         if self.fd >= 0:
             self.ring.close()
+            self.words.release()
             self._page.close()
             os.close(self.fd)
             self.fd = -1

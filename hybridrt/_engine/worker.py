@@ -29,7 +29,7 @@ from types import FrameType
 
 from .._core.interrupt import Interrupted
 from . import current, wire
-from .blackbox import BlackBox
+from .blackbox import STARTED, UNWANTED, BlackBox
 from .conditions import Conditions
 from .desk import Desk
 from .memory import MemoryCap, OwnMemory
@@ -80,16 +80,16 @@ class Worker:
 
     def _run(self, frame: wire.Frame) -> None:
         desk = self._desk
-        box = self._box
+        words = self._box.words
         number = frame.number
         began = perf_counter()
         # Two nested tries: an interrupt may land while an exception of the user's code is already being handled.
         try:
             try:
-                box.started = number
+                words[STARTED] = number
                 outlet.call = number
                 self._running = number
-                if box.unwanted == number:
+                if words[UNWANTED] == number:
                     raise Interrupted("this call was cancelled")  # its signal came before it was running
                 fn, args, kwargs = desk.unpack_call(frame)
                 kind, payload = desk.pack_result(fn(*args, **kwargs))
