@@ -41,6 +41,8 @@ class Desk:
         self.before_answer: Callable[[], None] | None = None
         self._functions: dict[int, Any] = {}
         self._is_worker = True
+        self.modules_known = sys.maxsize
+        """Count of the modules that were loaded when we last told of new ones; maxsize where nobody wants to know."""
         os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer
 
     def _step_down(self) -> None:
@@ -145,6 +147,20 @@ class Desk:
             self.channel.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
+        if len(sys.modules) > self.modules_known:
+            self._tell_needs(micros)
+
+    def _tell_needs(self, micros: int) -> None:
+        """After the answer, for which somebody waits."""
+        from .needs import learnable
+
+        names = learnable(self.modules_known)
+        self.modules_known = len(sys.modules)
+        if names:
+            try:
+                self.channel.sendall(wire.pack(wire.NEEDED, 0, micros, parcel.dumps(names)))
+            except (BrokenPipeError, ConnectionResetError):
+                os._exit(0)
 
     def pack_result(self, result: object) -> tuple[int, bytes]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""

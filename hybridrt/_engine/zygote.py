@@ -9,8 +9,11 @@ It speaks with our process over one datagram-like socket (whole messages, descri
     to the zygote     ("fork", id) with the worker's channel, token pipe and black box
                       ("preload", names)   ("path", sys.path)   ("conditions", of the workers to come)
                       ("audience", what our process would show)
+                      ("probe", names, seconds): see in a process of its own whether these may be imported here
+                      ("learn", names, seconds): import them, as a probe has done
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
+                      ("probed", index, why, seconds)   ("not probed",)   ("learned",)
 
 End of file, or the death of our process (its pidfd), means: kill every worker with its process group, then what they
 had set apart from it (such orphans become the zygote's own children), and go. The zygote is always waiting in poll, so
@@ -28,11 +31,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import lifeline, output, relay, worker
 from .blackbox import BlackBox
 from .conditions import Conditions
+
+if TYPE_CHECKING:
+    from .probing import Probe
 
 _MOST_MESSAGE = 1 << 17
 _MOST_FDS = 3
@@ -85,6 +91,7 @@ class Zygote:
         self._children: set[int] = set()
         self._conditions = Conditions()
         self._adopts_orphans = False
+        self._probe: Probe | None = None
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -104,7 +111,7 @@ class Zygote:
         # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
         timeout = None if self._pidfd >= 0 else 500
         while True:
-            ready = {fd for fd, _ in poll.poll(timeout)}
+            ready = {fd for fd, _ in poll.poll(timeout if self._probe is None else self._press_probe())}
             if self._wake_read in ready:
                 self._reap()
             if self._pidfd in ready or os.getppid() != self._parent:
@@ -132,6 +139,10 @@ class Zygote:
                 self._conditions = conditions
             case ("audience", audience):
                 relay.set_audience(audience)
+            case ("probe", names, seconds):
+                return self._start_probe(names, seconds)
+            case ("learn", names, seconds):
+                self._learn(names, seconds)
         return None
 
     def _preload(self, name: str) -> None:
@@ -140,6 +151,48 @@ class Zygote:
         except BaseException as exc:
             self._tell(("preload failed", name, f"{type(exc).__name__}: {exc}"))
         output.outlet.finish()  # a fork would take what was begun for its parent's to send
+
+    def _start_probe(self, names: tuple[str, ...], seconds: float) -> Callable[[], None] | None:
+        from . import probing  # most runtimes have nothing to learn
+
+        read, write = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(read)
+            os.close(write)
+            self._tell(("not probed",))
+            return None
+        if pid == 0:
+            self._leave_home()
+            os.close(read)
+            return lambda: probing.probe(names, write)
+        os.close(write)
+        _lead_a_group(pid)
+        self._children.add(pid)
+        self._probe = probing.Probe(pid, read, seconds)
+        return None
+
+    def _press_probe(self) -> int:
+        """Kill the probe where its time is over; the milliseconds until there is something to do."""
+        assert self._probe is not None
+        self._probe.kill_if_late()
+        return min(500, int(self._probe.patience() * 1000) + 1)
+
+    def _learn(self, names: tuple[str, ...], seconds: float) -> None:
+        """Import what a probe has found clean. What hangs all the same ends this process, and our process starts another."""
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        for name in names:
+            try:
+                __import__(name)
+            except BaseException:
+                pass  # a worker that needs it will say why
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        output.outlet.finish()
+        gc.collect()  # not in the fork that somebody waits for
+        gc.freeze()
+        self._tell(("learned",))
 
     def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
         gc.collect()
@@ -156,10 +209,7 @@ class Zygote:
         for fd in fds:
             os.close(fd)
         self._children.add(pid)
-        try:
-            os.setpgid(pid, pid)
-        except OSError:
-            pass  # the child was quicker, or has gone already
+        _lead_a_group(pid)
         if not self._adopts_orphans:
             self._adopts_orphans = True
             adopt_orphans()  # after the first fork, which somebody waits for
@@ -171,18 +221,19 @@ class Zygote:
             self._tell(("forked", number, pid))
         return None
 
-    def _become_worker(self, fds: list[int]) -> Callable[[], None]:
+    def _leave_home(self) -> None:
+        """In a forked child: let go of what is the zygote's alone, and end with our process."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
         for fd in (self._wake_read, self._wake_write, self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        try:
-            os.setpgid(0, 0)
-        except OSError:
-            pass  # the zygote was quicker
+        _lead_a_group(0)
         lifeline.hold_on(self._line)
+
+    def _become_worker(self, fds: list[int]) -> Callable[[], None]:
+        self._leave_home()
         channel, tokens, box = fds
         conditions = self._conditions  # not for the zygote itself: it has to be quick when our process dies
 
@@ -212,7 +263,12 @@ class Zygote:
             _, status = os.waitpid(pid, 0)
             if pid in self._children:
                 self._children.discard(pid)
-                self._tell(("exited", pid, os.waitstatus_to_exitcode(status)))
+                exitcode = os.waitstatus_to_exitcode(status)
+                if self._probe is not None and pid == self._probe.pid:
+                    self._tell(("probed", *self._probe.verdict(exitcode)))
+                    self._probe = None
+                else:
+                    self._tell(("exited", pid, exitcode))
 
     def _kill_all(self) -> None:
         """Every worker with its process group, then the orphans that come to us, until there are none."""
@@ -232,6 +288,14 @@ class Zygote:
             send_message(self._control, message, fds)
         except OSError:
             pass  # our process has gone; poll says so next
+
+
+def _lead_a_group(pid: int) -> None:
+    """Zygote and child both see to it, so that it is done before either needs it."""
+    try:
+        os.setpgid(pid, pid)
+    except OSError:
+        pass  # the other one was quicker, or the child has gone already
 
 
 def adopt_orphans() -> None:
