@@ -10,13 +10,14 @@ A module goes through these states, and back only where the zygote is lost:
     learned     later workers have it at once, and share its memory
     refused     for good, with the reason: the probe or the zygote has come to harm by it
 
-A batch of modules goes through the trial in the order in which a worker had imported them. One bad module ends the trial;
-the others get another one without it.
+A batch of modules goes through the trial in the order in which a worker had imported them. One bad module ends the
+trial; the others get another one without it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import islice
 
 DEAR_SECONDS = 0.003
 """An import that took longer is worth a probe at once; a shorter one when a second worker has had to do it."""
@@ -25,6 +26,8 @@ QUICK_SECONDS = 0.25
 INSISTENT = 3
 """...or until so many workers have had to import it, each of which took as long."""
 MOST_MODULES = 4096
+MOST_IN_A_TRIAL = 1500
+"""Their names have to fit into one message to the zygote."""
 MOST_REFUSED = 32
 """So many bad ones, and no more probes are made: this program's modules are not of the kind that can be shared."""
 
@@ -67,11 +70,8 @@ class Learning:
         """What a probe is to import now, in this order; nothing while another batch is under way."""
         if self._trial or self._proven or self._loading or len(self.refused) >= MOST_REFUSED:
             return ()
-        self._trial = tuple(
-            name
-            for name, need in self._needs.items()
-            if need.seconds >= DEAR_SECONDS or need.workers > 1
-        )
+        due = (name for name, need in self._needs.items() if need.seconds >= DEAR_SECONDS or need.workers > 1)
+        self._trial = tuple(islice(due, MOST_IN_A_TRIAL))
         return self._trial
 
     def not_tried(self) -> None:

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from socket import socket
+from sys import modules
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -147,20 +148,27 @@ class Desk:
             self.channel.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
-        if len(sys.modules) > self.modules_known:
+        if len(modules) > self.modules_known:
             self._tell_needs(micros)
 
     def _tell_needs(self, micros: int) -> None:
         """After the answer, for which somebody waits."""
-        from .needs import learnable
+        try:
+            from .needs import learnable
 
-        names = learnable(self.modules_known)
-        self.modules_known = len(sys.modules)
-        if names:
+            names = learnable(self.modules_known)
+            payload = parcel.dumps(names) if names else b""
+        except Exception:
+            self.modules_known = (
+                sys.maxsize
+            )  # no descriptor or memory is left, or a call has made a mess of the modules
+            return
+        self.modules_known = len(modules)
+        if payload:
             try:
-                self.channel.sendall(wire.pack(wire.NEEDED, 0, micros, parcel.dumps(names)))
-            except (BrokenPipeError, ConnectionResetError):
-                os._exit(0)
+                self.channel.sendall(wire.pack(wire.NEEDED, 0, micros, payload))
+            except OSError:
+                os._exit(0)  # the parent has gone, or would take half a frame for a whole one
 
     def pack_result(self, result: object) -> tuple[int, bytes]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""

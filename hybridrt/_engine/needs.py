@@ -19,18 +19,33 @@ _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 def learnable(known: int) -> list[str]:
     """Names of the modules that came after the first ``known`` ones and that another process can import as well.
 
-    In the order in which their imports began. Only installed packages and the standard library: the code of the user's
-    own project may change while the program runs, and often does things at import that are meant for one process.
+    In the order in which their imports ended, but packages before what is in them, as they are imported. Only installed
+    packages and the standard library: the code of the user's own project may change while the program runs, and often
+    does things at import that are meant for one process.
     """
-    names = []
-    for name, module in tuple(islice(sys.modules.items(), known, None)):
-        spec = getattr(module, "__spec__", None)
-        if getattr(spec, "name", None) != name or len(name) > MOST_NAME or len(names) >= MOST_NAMES:
-            continue
-        origin = getattr(spec, "origin", None)
-        if origin in ("built-in", "frozen") or (type(origin) is str and _is_installed(origin)):
-            names.append(name)
-    return names
+    found = [
+        name
+        for name, module in tuple(islice(sys.modules.items(), known, None))
+        if len(name) <= MOST_NAME and _is_learnable(name, module)
+    ]
+    new = set(found)
+    ordered: dict[str, None] = {}
+    for name in found[:MOST_NAMES]:
+        end = name.find(".")
+        while end > 0:
+            if name[:end] in new:
+                ordered[name[:end]] = None
+            end = name.find(".", end + 1)
+        ordered[name] = None
+    return list(ordered)
+
+
+def _is_learnable(name: str, module: ModuleType) -> bool:
+    spec = getattr(module, "__spec__", None)
+    origin = getattr(spec, "origin", None)
+    if getattr(spec, "name", None) != name or type(origin) is not str:
+        return False
+    return origin in ("built-in", "frozen") or _is_installed(origin)
 
 
 def is_of_a_project(module: ModuleType) -> bool:

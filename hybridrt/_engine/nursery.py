@@ -36,7 +36,8 @@ class Nursery:
 
     ``on_forked(id, pid, pidfd)`` (pidfd -1 where the system has none), ``on_refused(id, error)``,
     ``on_exited(pid, exitcode)`` and ``on_lost(exitcode)`` are called from the loop as the zygote's messages arrive.
-    After ``on_lost`` the next ``fork`` starts another zygote. ``on_lesson(message)``: the answer to ``teach``. ``output()`` is the descriptor for the workers' output.
+    After ``on_lost`` the next ``fork`` starts another zygote. ``output()`` is the descriptor for the workers' output.
+    ``on_lesson(message)``: what the zygote says to ``teach``.
     ``on_loop_closed()``: the loop was closed before we were; the zygote has been sent away.
     """
 

@@ -1,7 +1,7 @@
 """Random numbers in a worker that was forked with their generator loaded.
 
-The standard library's generators seed themselves anew after a fork; NumPy's global one does not, so all workers would draw
-the same numbers.
+The standard library's generators seed themselves anew after a fork; NumPy's global one does not, so all workers would
+draw the same numbers.
 """
 
 from __future__ import annotations

@@ -29,9 +29,8 @@ class Staff:
     ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``child.pid`` is 0
     where it was never there, and ``error`` is set where another one would not be either. After ``on_death`` the child
     is closed. ``on_loop_closed()``: the loop was closed under us; no worker is left. ``output()`` is the descriptor
-    for the workers' output. ``on_lesson(message)``: what the zygote says to ``teach``; ("lost",) where a new one will know
-    nothing of what this one was taught. ``check_audience()`` tells all workers, and those to come, what our process would show, if
-    that has changed.
+    for the workers' output. ``on_lesson(message)``: what the zygote says to ``teach``, or ("lost",): the next one knows
+    nothing. ``check_audience()`` tells all workers, and those to come, what our process would show, if that is news.
     """
 
     def __init__(

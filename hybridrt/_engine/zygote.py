@@ -111,7 +111,7 @@ class Zygote:
         # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
         timeout = None if self._pidfd >= 0 else 500
         while True:
-            ready = {fd for fd, _ in poll.poll(timeout if self._probe is None else self._press_probe())}
+            ready = {fd for fd, _ in poll.poll(self._press_probe(self._probe) if self._probe else timeout)}
             if self._wake_read in ready:
                 self._reap()
             if self._pidfd in ready or os.getppid() != self._parent:
@@ -173,15 +173,14 @@ class Zygote:
         self._probe = probing.Probe(pid, read, seconds)
         return None
 
-    def _press_probe(self) -> int:
+    def _press_probe(self, probe: Probe) -> int:
         """Kill the probe where its time is over; the milliseconds until there is something to do."""
-        assert self._probe is not None
-        self._probe.kill_if_late()
-        return min(500, int(self._probe.patience() * 1000) + 1)
+        probe.kill_if_late()
+        return min(500, int(min(probe.patience(), 1.0) * 1000) + 1)
 
     def _learn(self, names: tuple[str, ...], seconds: float) -> None:
-        """Import what a probe has found clean. What hangs all the same ends this process, and our process starts another."""
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        """Import what a probe has found clean. What hangs all the same ends this process; ours starts another one."""
+        before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
         for name in names:
             try:
@@ -189,6 +188,7 @@ class Zygote:
             except BaseException:
                 pass  # a worker that needs it will say why
         signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
         output.outlet.finish()
         gc.collect()  # not in the fork that somebody waits for
         gc.freeze()

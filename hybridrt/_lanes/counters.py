@@ -35,7 +35,14 @@ class Counters:
         return self.crashes.snapshot(now, self.ended)
 
     def snapshot(
-        self, name: str, *, limit: int, workers: int, running: int, waiting: int, learned: tuple[str, ...] = ()
+        self,
+        name: str,
+        *,
+        limit: int,
+        workers: int,
+        running: int,
+        waiting: int,
+        learned: tuple[str, ...] = (),
     ) -> LaneStats:
         """The counters with what the lane knows of itself."""
         return LaneStats(
