@@ -16,6 +16,7 @@ trial; the others get another one without it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from itertools import islice
 
@@ -30,6 +31,7 @@ MOST_IN_A_TRIAL = 1500
 """Their names have to fit into one message to the zygote."""
 MOST_REFUSED = 32
 """So many bad ones, and no more probes are made: this program's modules are not of the kind that can be shared."""
+_NOT_NEWS = sys.stdlib_module_names | {"hybridrt"}
 
 
 class _Need:
@@ -117,8 +119,12 @@ class Learning:
         self._proven = ()
 
     def learned(self) -> tuple[str, ...]:
-        """What later workers have at once: each module that came with no package of those before it."""
-        return tuple(name for name in self._learned if not _has_parent_in(name, self._learned))
+        """What later workers have at once: the outermost packages, without those of the standard library and ours."""
+        return tuple(
+            name
+            for name in self._learned
+            if name.partition(".")[0] not in _NOT_NEWS and not _has_parent_in(name, self._learned)
+        )
 
     def _workers_that_needed(self, names: tuple[str, ...]) -> int:
         return max(need.workers for name in names if (need := self._needs.get(name)) is not None)

@@ -19,8 +19,8 @@ _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 def learnable(known: int) -> list[str]:
     """Names of the modules that came after the first ``known`` ones and that another process can import as well.
 
-    In the order in which their imports ended, but packages before what is in them, as they are imported. Only installed
-    packages and the standard library: the code of the user's own project may change while the program runs, and often
+    Those at the top come first, in the order in which their imports ended, so that each comes after those that it needs;
+    then what is in packages. Only installed packages and the standard library: the code of the user's own project may change while the program runs, and often
     does things at import that are meant for one process.
     """
     found = [
@@ -28,16 +28,8 @@ def learnable(known: int) -> list[str]:
         for name, module in tuple(islice(sys.modules.items(), known, None))
         if len(name) <= MOST_NAME and _is_learnable(name, module)
     ]
-    new = set(found)
-    ordered: dict[str, None] = {}
-    for name in found[:MOST_NAMES]:
-        end = name.find(".")
-        while end > 0:
-            if name[:end] in new:
-                ordered[name[:end]] = None
-            end = name.find(".", end + 1)
-        ordered[name] = None
-    return list(ordered)
+    found.sort(key=lambda name: name.count("."))
+    return found[:MOST_NAMES]
 
 
 def _is_learnable(name: str, module: ModuleType) -> bool:

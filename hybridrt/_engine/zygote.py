@@ -92,6 +92,8 @@ class Zygote:
         self._conditions = Conditions()
         self._adopts_orphans = False
         self._probe: Probe | None = None
+        self._lesson: list[str] = []  # modules still to be imported, the next one last
+        self._lesson_seconds = 0.0
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -108,10 +110,8 @@ class Zygote:
         for fd in watched:
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
-        # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
-        timeout = None if self._pidfd >= 0 else 500
         while True:
-            ready = {fd for fd, _ in poll.poll(self._press_probe(self._probe) if self._probe else timeout)}
+            ready = {fd for fd, _ in poll.poll(self._patience())}
             if self._wake_read in ready:
                 self._reap()
             if self._pidfd in ready or os.getppid() != self._parent:
@@ -123,8 +123,20 @@ class Zygote:
                 life = self._obey(message, fds)
                 if life is not None:
                     return life
+            elif self._lesson and not ready:
+                self._learn_one()
         self._kill_all()
         return None
+
+    def _patience(self) -> int | None:
+        """Milliseconds until there is something to do, whatever comes."""
+        if self._lesson:
+            return 0
+        if self._probe is not None:
+            self._probe.kill_if_late()
+            return min(500, int(min(self._probe.patience(), 1.0) * 1000) + 1)
+        # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
+        return None if self._pidfd >= 0 else 500
 
     def _obey(self, message: tuple[Any, ...], fds: list[int]) -> Callable[[], None] | None:
         match message:
@@ -142,7 +154,8 @@ class Zygote:
             case ("probe", names, seconds):
                 return self._start_probe(names, seconds)
             case ("learn", names, seconds):
-                self._learn(names, seconds)
+                self._lesson[:] = reversed(names)
+                self._lesson_seconds = seconds
         return None
 
     def _preload(self, name: str) -> None:
@@ -173,26 +186,24 @@ class Zygote:
         self._probe = probing.Probe(pid, read, seconds)
         return None
 
-    def _press_probe(self, probe: Probe) -> int:
-        """Kill the probe where its time is over; the milliseconds until there is something to do."""
-        probe.kill_if_late()
-        return min(500, int(min(probe.patience(), 1.0) * 1000) + 1)
+    def _learn_one(self) -> None:
+        """Import what a probe has found clean: one module, so that who wants a worker waits for no more than that.
 
-    def _learn(self, names: tuple[str, ...], seconds: float) -> None:
-        """Import what a probe has found clean. What hangs all the same ends this process; ours starts another one."""
+        What hangs all the same ends this process; ours starts another one.
+        """
         before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        for name in names:
-            try:
-                __import__(name)
-            except BaseException:
-                pass  # a worker that needs it will say why
+        signal.setitimer(signal.ITIMER_REAL, self._lesson_seconds)
+        try:
+            __import__(self._lesson.pop())
+        except BaseException:
+            pass  # a worker that needs it will say why
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-        output.outlet.finish()
-        gc.collect()  # not in the fork that somebody waits for
-        gc.freeze()
-        self._tell(("learned",))
+        if not self._lesson:
+            output.outlet.finish()
+            gc.collect()  # not in the fork that somebody waits for
+            gc.freeze()
+            self._tell(("learned",))
 
     def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
         gc.collect()
