@@ -19,9 +19,9 @@ _OWN = os.path.dirname(os.path.dirname(__file__)) + os.sep
 def learnable(known: int) -> list[str]:
     """Names of the modules that came after the first ``known`` ones and that another process can import as well.
 
-    Those at the top come first, in the order in which their imports ended, so that each comes after those that it needs;
-    then what is in packages. Only installed packages and the standard library: the code of the user's own project may change while the program runs, and often
-    does things at import that are meant for one process.
+    Those at the top come first, in the order in which their imports ended, so that each is after those that it needs;
+    then what is in packages. Only installed packages and the standard library: the code of the user's own project may
+    change while the program runs, and often does things at import that are meant for one process.
     """
     found = [
         name

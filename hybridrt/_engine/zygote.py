@@ -33,7 +33,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import lifeline, output, relay, worker
+from . import farewell, lifeline, output, relay, worker
 from .blackbox import BlackBox
 from .conditions import Conditions
 
@@ -202,11 +202,13 @@ class Zygote:
         if not self._lesson:
             output.outlet.finish()
             gc.collect()  # not in the fork that somebody waits for
+            farewell.remember()
             gc.freeze()
             self._tell(("learned",))
 
     def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
         gc.collect()
+        farewell.remember()
         gc.freeze()  # a collection in a child would write to every object's header, and so copy every page
         try:
             pid = os.fork()
@@ -356,6 +358,7 @@ def main(control: int, parent: int, line: int, out: int = -1) -> None:
             reconfigure(line_buffering=True, write_through=False)
     if os.getppid() != parent:
         return
+    farewell.install()
     if out >= 0:
         output.install(out)
         relay.install()
