@@ -101,6 +101,10 @@ class Learning:
         self._loading, self._proven = proven, ()
         return proven
 
+    def not_imported(self) -> None:
+        """There was no zygote: the batch is due again."""
+        self._loading = ()
+
     def imported(self) -> None:
         """The zygote has done so."""
         for name in self._loading:

@@ -33,8 +33,6 @@ _JOIN_SECONDS = 0.2
 """Within this a thread that was joined is off the kernel's list."""
 
 _FORBIDDEN = {
-    "_thread.start_new_thread": "starts a thread",
-    "_thread.start_joinable_thread": "starts a thread",
     "os.fork": "forks",
     "os.forkpty": "forks",
     "os.posix_spawn": "starts a program",
@@ -53,6 +51,7 @@ _FORBIDDEN = {
 }
 # They seed themselves anew in each worker (randomness.py), and after a fork (the standard library).
 _RANDOM_AND_SAFE = "numpy.random."
+_ASKS_WHO = "asks for its process id"
 _HARMLESS_FILES = ("/dev/null", "/dev/urandom", "/dev/random")
 
 
@@ -189,7 +188,7 @@ class _Watch:
         """Of random numbers and the process id: with them modules become what no other process should be."""
         os.urandom = self._heard(os.urandom, "draws random numbers")
         os.getrandom = self._heard(os.getrandom, "draws random numbers")
-        os.getpid = self._heard(os.getpid, "asks for its process id")
+        os.getpid = self._heard(os.getpid, _ASKS_WHO)
         import random  # after those, because it keeps os.urandom for itself
 
         seed = random.Random.seed
@@ -210,10 +209,13 @@ class _Watch:
         return heard
 
     def _hear(self, deed: str, at: FrameType | None) -> None:
-        if self._is_ours:
+        if self._is_ours or at is None:
             return
+        caller = at.f_code.co_filename
         while at is not None and at.f_code.co_name != "<module>":
             at = at.f_back
+        if deed == _ASKS_WHO and needs.is_of_the_standard_library(caller):
+            return  # a log record has it, and is nothing that stays
         # The outermost one is what this process was started with.
         if at is None or at.f_back is None or needs.is_of_the_standard_library(at.f_code.co_filename):
             return

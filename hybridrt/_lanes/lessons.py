@@ -15,10 +15,14 @@ _LEAST_LEARN_SECONDS, _LEARN_FACTOR = 5.0, 10.0
 
 
 class Lessons:
-    """Belongs to the loop's thread. ``teach(message)`` sends to the zygote, and is False where there is none."""
+    """Belongs to the loop's thread.
 
-    def __init__(self, teach: Callable[[tuple[Any, ...]], bool]) -> None:
+    ``teach(message)`` sends to the zygote, and is False where there is none. ``is_idle()``: no call runs or waits.
+    """
+
+    def __init__(self, teach: Callable[[tuple[Any, ...]], bool], is_idle: Callable[[], bool]) -> None:
         self._teach = teach
+        self._is_idle = is_idle
         self._learning = Learning()
         self._seconds = 0.0
         self.learned = self._learning.learned
@@ -27,18 +31,19 @@ class Lessons:
         """A worker tells what a call has imported."""
         self._learning.needed(parcel.loads(frame.payload), frame.extra * 1e-6)
 
-    def go_on(self, *, is_idle: bool) -> None:
-        """The next step, if there is one. To be called now and then; ``is_idle`` where no call runs or waits."""
-        learning = self._learning
-        names = learning.next_import(is_idle=is_idle)
+    def go_on(self) -> None:
+        """The next step, if there is one. To be called now and then."""
+        self._have_learned()
+        names = self._learning.next_trial()
+        if names and not self._teach(("probe", names, _PROBE_SECONDS)):
+            self._learning.not_tried()
+
+    def _have_learned(self) -> None:
+        names = self._learning.next_import(is_idle=self._is_idle())
         if names:
             limit = max(_LEAST_LEARN_SECONDS, self._seconds * _LEARN_FACTOR)
             if not self._teach(("learn", names, limit)):
-                learning.zygote_lost()
-            return
-        names = learning.next_trial()
-        if names and not self._teach(("probe", names, _PROBE_SECONDS)):
-            learning.not_tried()
+                self._learning.not_imported()
 
     def hear(self, message: tuple[Any, ...]) -> None:
         """What the zygote says, or that it is lost."""
@@ -49,6 +54,7 @@ class Lessons:
                 else:
                     self._seconds = seconds
                     self._learning.found_clean(seconds)
+                    self._have_learned()
             case ("not probed",):
                 self._learning.not_tried()
             case ("learned",):

@@ -81,7 +81,7 @@ class Workforce:
             on_lesson=lambda message: self.lessons.hear(message),
             output=output,
         )
-        self.lessons = Lessons(self._staff.teach)
+        self.lessons = Lessons(self._staff.teach, lambda: not (crew.under_way or crew.waiting))
         self.seats: dict[Child, _Seat] = {}
         self.oom = OomWatch()
         self.path_news = self._staff.path_news
@@ -183,7 +183,7 @@ class Workforce:
         self._watch = None
         now = monotonic()
         self._on_watch(now)
-        self.lessons.go_on(is_idle=not (self._crew.under_way or self._crew.waiting))
+        self.lessons.go_on()
         for child, seat in tuple(self.seats.items()):
             still = now - seat.progress
             if not seat.under_way:
