@@ -67,20 +67,6 @@ brought.kept = brought.Ends({str(said)!r})
     assert said.read_text() == "ended "
 
 
-def test_a_projects_own_module_ends_as_ever_also_where_it_was_preloaded(tmp_path: Path) -> None:
-    said = tmp_path / "said"
-    (tmp_path / "of_the_project.py").write_text(
-        "class Ends:\n    def __init__(self, path):\n        self.path, self.open = path, open\n"
-        "    def __del__(self):\n        self.open(self.path, 'a').write('ended ')\n"
-    )
-    zygote = Zygote()
-    zygote.tell("path", [str(tmp_path)])
-    zygote.tell("preload", ("of_the_project",))
-    end(zygote, f"import of_the_project as it; it.kept = it.Ends({str(said)!r})")
-    zygote.close()
-    assert said.read_text() == "ended "
-
-
 def test_pages_that_are_shared_with_the_zygote_are_not_copied_at_the_end() -> None:
     code = """
 import atexit, resource, os, colorsys

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from helpers import until
 from installed import IN_A_PROBE, install
 
 from hybridrt import Runtime, WorkerCrashed
+from hybridrt._core.learning import INSISTENT
 
 HAS = "__import__('sys').modules.keys() & {'lib_a', 'lib_b', 'lib_bad'}"
 
@@ -33,8 +35,8 @@ async def rt(site: Path) -> AsyncIterator[Runtime]:
 
 
 async def needs(rt: Runtime, *names: str) -> None:
-    """Two workers import these: then it is not left to the clock whether that was dear."""
-    for _ in range(2):
+    """So many workers import these that it is not left to the clock whether that was dear, or may be done now."""
+    for _ in range(INSISTENT):
         await rt.to_process(exec, f"import {','.join(names)}", {})
 
 
@@ -44,28 +46,23 @@ def learned(rt: Runtime) -> set[str]:
 
 async def until_learned(rt: Runtime, *names: str) -> None:
     """There have to be workers: where nobody works, nobody learns."""
-    async with rt_call_held(rt):
+    async with a_call(rt):
         await until(lambda: learned(rt) >= set(names))
 
 
-class rt_call_held:  # noqa: N801
-    """A call that runs as long as this is open."""
-
-    def __init__(self, rt: Runtime) -> None:
-        self._rt = rt
-
-    async def __aenter__(self) -> None:
-        self._job = self._rt.options(lane="process").submit(signal.pause)
-
-    async def __aexit__(self, *_: object) -> None:
-        self._job.cancel()
+@asynccontextmanager
+async def a_call(rt: Runtime) -> AsyncIterator[None]:
+    """One that runs for as long as this is open."""
+    job = rt.options(lane="process").submit(signal.pause)
+    yield
+    job.cancel()
 
 
 async def has(rt: Runtime) -> Any:
     return await rt.to_process(eval, HAS)
 
 
-async def test_what_two_workers_had_to_import_the_next_has_at_once(rt: Runtime) -> None:
+async def test_what_workers_had_to_import_the_next_has_at_once(rt: Runtime) -> None:
     assert await has(rt) == set()
     await needs(rt, "lib_a", "lib_b")
     assert rt.stats().processes.learned == ()
@@ -105,7 +102,7 @@ async def test_a_projects_own_modules_are_not_learned(rt: Runtime, tmp_path: Pat
 
 async def test_what_an_import_raises_and_warns_stays_as_it_was(rt: Runtime, site: Path) -> None:
     install(site, lib_warns="import warnings; warnings.warn('lib_warns is old', UserWarning)")
-    for _ in range(2):
+    for _ in range(INSISTENT):
         with pytest.warns(UserWarning, match="lib_warns is old"):
             await rt.to_process(exec, "import lib_warns, lib_a", {})
     await until_learned(rt, "lib_a")
@@ -142,7 +139,7 @@ async def test_a_zygote_that_a_lesson_kills_is_replaced_and_not_taught_that_agai
     install(site, lib_bad=code)
     await needs(rt, "lib_bad", "lib_a")
     zygote = await rt.to_process(os.getppid)
-    async with rt_call_held(rt):
+    async with a_call(rt):
         await until(marker.exists)
         await until(lambda: not Path(f"/proc/{zygote}").exists())
     marker.unlink()
@@ -158,7 +155,7 @@ async def test_leaving_does_not_wait_for_a_probe_that_hangs(site: Path) -> None:
     install(site, lib_bad=code)
     async with Runtime(processes=1, max_tasks_per_worker=1) as rt:
         await needs(rt, "lib_bad")
-        async with rt_call_held(rt):
+        async with a_call(rt):
             await until(begun.exists)
         assert await rt.to_process(abs, -3) == 3
 
@@ -166,7 +163,7 @@ async def test_leaving_does_not_wait_for_a_probe_that_hangs(site: Path) -> None:
 async def test_a_call_that_kills_its_worker_during_a_lesson_hurts_only_itself(rt: Runtime) -> None:
     await needs(rt, "lib_a", "lib_b")
     with pytest.raises(WorkerCrashed):
-        await rt.to_process(os.kill, await rt.to_process(os.getppid) and 0, signal.SIGKILL)
+        await rt.to_process(os.kill, 0, signal.SIGKILL)  # its process group, which is its own
     await until_learned(rt, "lib_a", "lib_b")
 
 

@@ -92,7 +92,10 @@ class Outlet:
 
     def mute(self) -> None:
         """Send nothing from now on, and tell by ``is_used`` that something would have been sent."""
-        self._socket = None
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.is_used = False
 
     def _look_who_we_are(self) -> None:
         self._pid = os.getpid()
