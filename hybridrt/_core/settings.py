@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 from .budget import cpu_budget
@@ -122,6 +121,8 @@ class Settings:
         known = {f.name: f for f in fields(cls)}
         for name in given:
             if name not in known:
+                from difflib import get_close_matches  # only for this error
+
                 close = get_close_matches(name, known, 1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"Runtime has no setting {name!r}{hint} (there are: {', '.join(known)})")

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .._core.native_threads import thread_variables
@@ -19,7 +18,8 @@ from .child import close_unseen
 from .conditions import Conditions
 from .zygote import open_control, receive_message, send_message
 
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+# Not pathlib, whose import takes as long as a tenth of this package.
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 # In place of the current folder, which -c puts first: a pickle.py there would be taken for the standard one.
 _BOOT = (
     "import sys; sys.path[: sys.path[:1] == ['']] = [{path!r}]; "
