@@ -33,6 +33,11 @@ def verdict(zygote: Zygote, *names: str, seconds: float = PATIENCE) -> tuple[int
     return message[1], message[2]
 
 
+THREAD_IN_EACH_FORK = """
+import os, threading
+def start(): threading.Thread(target=threading.Event().wait, daemon=True).start()
+os.register_at_fork(after_in_child=start)
+"""
 BAD = {
     "raises": ("1 / 0", "raises ZeroDivisionError"),
     "exits": ("raise SystemExit", "raises SystemExit"),
@@ -71,6 +76,11 @@ BAD = {
     "draws bytes": ("import os; salt = os.urandom(8)", "draws random numbers"),
     "draws a token": ("from secrets import token_hex; key = token_hex()", "draws random numbers"),
     "draws an id": ("import uuid; here = uuid.uuid4()", "draws random numbers"),
+    "kills each fork": (
+        "import os; os.register_at_fork(after_in_child=lambda: os._exit(9))",
+        "makes a mess of each process that is forked",
+    ),
+    "starts a thread in each fork": (THREAD_IN_EACH_FORK, "makes a mess of each process that is forked"),
     "asks who it is": ("from os import getpid; me = getpid()", "asks for its process id"),
 }
 
@@ -92,6 +102,7 @@ GOOD = {
     "is seeded": "import random; generator = random.Random(7)",
     "belongs to Python": "import asyncio, multiprocessing, logging, random, secrets, ssl, uuid, tempfile",
     "keeps nothing open": "import socket\nwith socket.socket() as sock: sock.bind(('127.0.0.1', 0))",
+    "forks well": "import os; os.register_at_fork(before=int, after_in_child=int)",
     "warns nobody": "import warnings; warnings.simplefilter('ignore'); warnings.warn('old')",
 }
 

@@ -137,7 +137,7 @@ class _Watch:
         for fd in (1, 2):
             os.dup2(self._paper, fd)
         self._hear_of_draws()
-        self._is_ours = False
+        self._is_ours = self._has_hooks = False
         sys.addaudithook(self._on_event)
         self._modules = len(sys.modules)
         self._state = _state()
@@ -162,22 +162,28 @@ class _Watch:
         for what, before in self._state.items():
             if state[what] != before:
                 self.refuse(f"changes {what}")
-        if _threads() > self._threads and not self._fork_ends_threads():
-            self.refuse("starts a thread")
+        if self._has_hooks or _threads() > self._threads:
+            self._has_hooks = False
+            self._try_a_fork(state)
 
-    def _fork_ends_threads(self) -> bool:
-        """Whether a library's own threads go by themselves when a process forks, as OpenBLAS's do: they harm nobody."""
+    def _try_a_fork(self, state: dict[str, object]) -> None:
+        """Refuse what a fork does not survive as it should.
+
+        A library's own threads may go by themselves when a process forks, as OpenBLAS's do: they harm nobody. What is
+        to be done in each forked process may harm it.
+        """
         self._is_ours = True
         pid = os.fork()
         if pid == 0:
-            os._exit(0)
-        os.waitpid(pid, 0)
+            os._exit(0 if _threads() == 1 and _state() == state else 1)
+        _, status = os.waitpid(pid, 0)
         self._is_ours = outlet.is_used = False
+        if status:
+            self.refuse("makes a mess of each process that is forked")
         deadline = monotonic() + _JOIN_SECONDS
         while _threads() > self._threads:
             if monotonic() > deadline:
-                return False
-        return True
+                self.refuse("starts a thread")
 
     def _on_event(self, event: str, args: tuple[Any, ...]) -> None:
         deed = _FORBIDDEN.get(event)
@@ -189,6 +195,7 @@ class _Watch:
         os.urandom = self._heard(os.urandom, "draws random numbers")
         os.getrandom = self._heard(os.getrandom, "draws random numbers")
         os.getpid = self._heard(os.getpid, _ASKS_WHO)
+        os.register_at_fork = self._noted(os.register_at_fork)
         import random  # after those, because it keeps os.urandom for itself
 
         seed = random.Random.seed
@@ -207,6 +214,13 @@ class _Watch:
             return function(*args, **kwargs)
 
         return heard
+
+    def _noted(self, register: Callable[..., None]) -> Callable[..., None]:
+        def noted(**hooks: Any) -> None:
+            self._has_hooks = True
+            register(**hooks)
+
+        return noted
 
     def _hear(self, deed: str, at: FrameType | None) -> None:
         if self._is_ours or at is None:
