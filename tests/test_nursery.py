@@ -358,6 +358,6 @@ async def test_a_memory_limit_that_the_system_does_not_keep_is_warned_of(
     told = [receive_message(zygote.control) for _ in range(3)]  # the path, the conditions, the wish for one
     for fd in told[2][1]:
         os.close(fd)
-    assert told[1][0] == ("conditions", Conditions(0, 500, 100_000_000, tells_needs=LEARNS))
+    assert told[1][0] == ("conditions", Conditions(0, 500, 100_000_000))
 
     await household.close()
