@@ -128,15 +128,17 @@ class Desk:
         if len(payload) >= _LARGE:
             self._send(wire.pack_header(len(payload), number, micros, kind))
             self._send(payload)
-            return
-        frame = wire.pack(kind, number, micros, payload)
-        if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
-            if not self.holds_answers:
-                self._held_since = now
-            if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
-                self.holds_answers = True
-                return
-        self._send(frame)
+        else:
+            frame = wire.pack(kind, number, micros, payload)
+            if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
+                if not self.holds_answers:
+                    self._held_since = now
+                if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
+                    self.holds_answers = True
+                    return
+            self._send(frame)
+        if len(modules) > self.modules_known:
+            self._tell_needs(micros)
 
     def tell_held(self) -> None:
         """Tell the parent of the answers that are held; before this process waits."""
@@ -148,8 +150,6 @@ class Desk:
             self.channel.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
-        if len(modules) > self.modules_known:
-            self._tell_needs(micros)
 
     def _tell_needs(self, micros: int) -> None:
         """After the answer, for which somebody waits."""
@@ -158,17 +158,12 @@ class Desk:
 
             names = learnable(self.modules_known)
             payload = parcel.dumps(names) if names else b""
-        except Exception:
-            self.modules_known = (
-                sys.maxsize
-            )  # no descriptor or memory is left, or a call has made a mess of the modules
+        except Exception:  # no descriptor or memory is left, or a call has made a mess of the modules
+            self.modules_known = sys.maxsize
             return
         self.modules_known = len(modules)
         if payload:
-            try:
-                self.channel.sendall(wire.pack(wire.NEEDED, 0, micros, payload))
-            except OSError:
-                os._exit(0)  # the parent has gone, or would take half a frame for a whole one
+            self._send(wire.pack(wire.NEEDED, 0, micros, payload))
 
     def pack_result(self, result: object) -> tuple[int, bytes]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""

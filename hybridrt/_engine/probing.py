@@ -206,7 +206,7 @@ class _Watch:
                 hear("draws random numbers", sys._getframe(1))
             seed(generator, a, version)
 
-        random.Random.seed = heard_seed  # type: ignore[method-assign, assignment]
+        setattr(random.Random, "seed", heard_seed)  # noqa: B010
 
     def _heard(self, function: Callable[..., Any], deed: str) -> Callable[..., Any]:
         def heard(*args: Any, **kwargs: Any) -> Any:
