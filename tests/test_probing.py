@@ -126,6 +126,12 @@ def test_numpy_is_clean_with_its_random_numbers_and_its_threads(monkeypatch: pyt
     zygote.close()
 
 
+def test_what_no_worker_could_import_is_refused(zygote: Zygote, tmp_path: Path) -> None:
+    zygote.tell("conditions", Conditions(memory_limit=64_000_000))
+    zygote.tell("path", [install(tmp_path, lib_large="held = bytearray(200_000_000)"), *sys.path])
+    assert verdict(zygote, "colorsys", "lib_large") == (1, "raises MemoryError")
+
+
 def test_a_module_that_is_not_there_is_refused(zygote: Zygote) -> None:
     assert verdict(zygote, "colorsys", "no_such_module") == (1, "raises ModuleNotFoundError")
 

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any, NamedTuple, NoReturn
 
 from . import needs
+from .conditions import Conditions
 from .output import outlet
 
 _INDEX = struct.Struct("<I")
@@ -107,10 +108,13 @@ class Probe:
         return Verdict(at, how, 0.0)
 
 
-def probe(names: tuple[str, ...], report: int) -> NoReturn:
-    """Be a probe: import these and write what that did. Ends the process."""
+def probe(names: tuple[str, ...], report: int, conditions: Conditions) -> NoReturn:
+    """Be a probe: import these and write what that did. Ends the process.
+
+    It lives under the ``conditions`` of workers, who have to be able to import the same, and yields to all of them.
+    """
     try:
-        os.nice(_NICE)
+        conditions._replace(nice=max(_NICE, conditions.nice)).take_on()
         watch = _Watch(report)
         began = perf_counter()
         for index, name in enumerate(names):

@@ -179,7 +179,8 @@ class Zygote:
         if pid == 0:
             self._leave_home()
             os.close(read)
-            return lambda: probing.probe(names, write)
+            conditions = self._conditions
+            return lambda: probing.probe(names, write, conditions)
         os.close(write)
         _lead_a_group(pid)
         self._children.add(pid)
