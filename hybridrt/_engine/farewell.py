@@ -15,6 +15,7 @@ import sys
 from types import ModuleType
 
 _inherited: dict[str, ModuleType] = {}
+_remembered = 0
 _LAST_OF_ALL = ("__main__", "builtins", "sys")  # the interpreter has its own way with them
 
 
@@ -25,8 +26,12 @@ def install() -> None:
 
 def remember() -> None:
     """In the zygote, after imports and before ``gc.freeze``: it makes immortal what refers to itself, as this does."""
+    global _remembered
+    if len(sys.modules) == _remembered:
+        return  # each fork comes by here
+    _remembered = len(sys.modules)
     for name, module in sys.modules.items():
-        if name not in _LAST_OF_ALL and name not in _inherited:
+        if name not in _LAST_OF_ALL:
             _inherited[name] = module
 
 
