@@ -30,9 +30,7 @@ def remember() -> None:
     if len(sys.modules) == _remembered:
         return  # each fork comes by here
     _remembered = len(sys.modules)
-    for name, module in sys.modules.items():
-        if name not in _LAST_OF_ALL:
-            _inherited[name] = module
+    _inherited.update((name, module) for name, module in sys.modules.items() if name not in _LAST_OF_ALL)
 
 
 def _leave_alone() -> None:

@@ -199,7 +199,7 @@ class Zygote:
         except BaseException:
             pass  # a worker that needs it will say why
         signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)  # None: a handler that is not Python's
         if not self._lesson:
             output.outlet.finish()
             gc.collect()  # not in the fork that somebody waits for
