@@ -155,7 +155,7 @@ def test_a_zygote_lost_during_a_trial_refuses_nothing() -> None:
 
 
 def test_it_shows_the_outermost_installed_packages() -> None:
-    assert learned("json", "lib", "lib.inner", "other.inner", "hybridrt.x").learned() == (
+    assert learned("json", "_lib", "lib", "lib.inner", "other.inner", "hybridrt.x").learned() == (
         "lib",
         "other.inner",
     )

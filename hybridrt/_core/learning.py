@@ -123,11 +123,13 @@ class Learning:
         self._proven = ()
 
     def learned(self) -> tuple[str, ...]:
-        """What later workers have at once: the outermost packages, without those of the standard library and ours."""
+        """What later workers have at once: the outermost packages, without the standard library and ours."""
         return tuple(
             name
             for name in self._learned
-            if name.partition(".")[0] not in _NOT_NEWS and not _has_parent_in(name, self._learned)
+            if name[0] != "_"
+            and name.partition(".")[0] not in _NOT_NEWS
+            and not _has_parent_in(name, self._learned)
         )
 
     def _workers_that_needed(self, names: tuple[str, ...]) -> int:
