@@ -23,6 +23,8 @@ from hybridrt._engine.nursery import Nursery
 from hybridrt._engine.zygote import receive_message, send_message
 from hybridrt._lanes.listening import Listening
 
+LEARNS = sys.platform == "linux"
+
 
 class Household:
     """A nursery and all that it has told."""
@@ -300,7 +302,7 @@ async def test_a_refused_fork_is_told_with_its_reason(household: Household, fake
     household.fork(3)
     (zygote,) = fake
     assert receive_message(zygote.control) == (("path", sys.path), [])
-    assert receive_message(zygote.control) == (("conditions", Conditions(0, 500, 0)), [])
+    assert receive_message(zygote.control) == (("conditions", Conditions(0, 500, 0, tells_needs=LEARNS)), [])
     message, fds = receive_message(zygote.control)
     assert message == ("fork", 3)
     assert len(fds) == 3

@@ -32,6 +32,7 @@ def test_the_defaults_are_those_in_the_documentation() -> None:
     assert settings.oom_score_adj == 500
     assert settings.worker_memory_limit == 0
     assert settings.preload == ()
+    assert settings.learn_preload is True
     assert settings.thread_idle == settings.shutdown_grace == 10.0
     assert settings.interrupt_grace == 0.5
     assert settings.loop_lag == 0.1
@@ -57,6 +58,14 @@ def test_settings_are_frozen() -> None:
         ("loop_lag", "1e-2", 0.01),
         ("preload", "json, numpy.linalg ,", ("json", "numpy.linalg")),
         ("preload", "", ()),
+        ("learn_preload", "0", False),
+        ("learn_preload", " off", False),
+        ("learn_preload", "False", False),
+        ("learn_preload", "no", False),
+        ("learn_preload", "1", True),
+        ("learn_preload", "on ", True),
+        ("learn_preload", "TRUE", True),
+        ("learn_preload", "yes", True),
     ],
 )
 def test_a_variable_stands_in_for_its_keyword(name: str, text: str, value: object) -> None:
@@ -65,9 +74,11 @@ def test_a_variable_stands_in_for_its_keyword(name: str, text: str, value: objec
 
 def test_each_option_has_its_variable() -> None:
     for name in NAMES:
-        text, value = {"preload": ("nine", ("nine",)), "worker_memory_limit": ("9GB", 9 * 10**9)}.get(
-            name, ("9", 9)
-        )
+        text, value = {
+            "preload": ("nine", ("nine",)),
+            "worker_memory_limit": ("9GB", 9 * 10**9),
+            "learn_preload": ("no", False),
+        }.get(name, ("9", 9))
         assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) == value
 
 
@@ -123,6 +134,7 @@ def test_an_option_like_no_other_is_refused_with_the_list_of_all() -> None:
         ({"interrupt_grace": float("nan")}, ValueError, r"interrupt_grace=nan\) makes no sense"),
         ({"thread_idle": "10"}, TypeError, r"thread_idle=\.\.\.\) must be a number of seconds, not str"),
         ({"loop_lag": False}, TypeError, r"loop_lag=\.\.\.\) must be a number of seconds, not bool"),
+        ({"learn_preload": 1}, TypeError, r"learn_preload=\.\.\.\) must be True or False, not int"),
         ({"preload": "numpy"}, TypeError, r"preload=\.\.\.\) must be a tuple of module names, not str"),
         ({"preload": {"numpy"}}, TypeError, r"must be a tuple of module names, not set"),
         ({"preload": ("numpy", "no-name")}, ValueError, r"must hold names of modules; 'no-name' is none"),
@@ -177,6 +189,7 @@ def test_nonsense_is_refused(given: dict[str, Any], error: type[Exception], mess
             r"^environment variable HYBRIDRT_WORKER_MEMORY_LIMIT: .*16 MB",
         ),
         ("HYBRIDRT_OOM_SCORE_ADJ", "1001", r"at most 1000"),
+        ("HYBRIDRT_LEARN_PRELOAD", "2", r"HYBRIDRT_LEARN_PRELOAD='2' is neither true nor false"),
     ],
 )
 def test_nonsense_in_the_environment_is_refused(variable: str, text: str, message: str) -> None:
@@ -192,6 +205,7 @@ def test_nonsense_in_the_environment_is_refused(variable: str, text: str, messag
             "processes": st.integers(1, 10**6),
             "shutdown_grace": st.floats(0, 1e9),
             "loop_lag": st.floats(0, 1e9),
+            "learn_preload": st.booleans(),
             "preload": st.lists(st.sampled_from(["os", "a.b", "_x1"])).map(tuple),
         },
     )

@@ -8,7 +8,6 @@ have as well, or in its environment. Programs that are not known here are not gu
 from __future__ import annotations
 
 import re
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -111,6 +110,8 @@ def _workers_of(name: str, arguments: Sequence[str], environ: Mapping[str, str])
         return Neighbours(count, f"{name} was started with {count} workers")
     if server.options_variable is not None:
         try:
+            import shlex  # few programs run under a server
+
             more = shlex.split(environ.get(server.options_variable, ""))
         except ValueError:
             more = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import Any
 
 from .budget import cpu_budget
@@ -47,6 +46,11 @@ class Settings:
     preload: tuple[str, ...] = _setting(
         (), "Modules imported once in the zygote: every worker then has them at once and shares their memory."
     )
+    learn_preload: bool = _setting(
+        True,
+        "Whether installed modules that calls had to import are imported in the zygote too, for the workers to come, "
+        "where that has no effect that could be seen (Linux).",
+    )
     nice: int = _setting(
         4,
         "By how much workers yield to the event loop's process where CPUs are scarce: 0 (not at all) to 19.",
@@ -87,6 +91,9 @@ class Settings:
         if self.nice > 19:
             raise ValueError(f"Runtime(nice={self.nice}) makes no sense: it must be at most 19")
         _require_modules(self.preload)
+        if not isinstance(self.learn_preload, bool):
+            kind = type(self.learn_preload).__name__
+            raise TypeError(f"Runtime(learn_preload=...) must be True or False, not {kind}")
         for name in ("worker_threads", "shared_by", "oom_score_adj", "worker_memory_limit"):
             _require_count(name, getattr(self, name), least=0)
         _require_oom_score(self.oom_score_adj)
@@ -114,6 +121,8 @@ class Settings:
         known = {f.name: f for f in fields(cls)}
         for name in given:
             if name not in known:
+                from difflib import get_close_matches  # only for this error
+
                 close = get_close_matches(name, known, 1)
                 hint = f"; did you mean {close[0]!r}?" if close else ""
                 raise TypeError(f"Runtime has no setting {name!r}{hint} (there are: {', '.join(known)})")
@@ -140,9 +149,26 @@ class Settings:
             raise
 
 
+_WORDS = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
 def _parse(variable: str, text: str, default: object) -> object:
     if isinstance(default, tuple):
         return tuple(part.strip() for part in text.split(",") if part.strip())
+    if isinstance(default, bool):
+        word = text.strip().lower()
+        if word not in _WORDS:
+            raise ValueError(f"environment variable {variable}={text!r} is neither true nor false")
+        return _WORDS[word]
     parse = int if isinstance(default, int) else float
     try:
         return parse(text)

@@ -29,6 +29,8 @@ class LaneStats:
     run_p50: float
     run_p99: float
     run_worst: float
+    learned: tuple[str, ...] = ()
+    """Modules that calls needed and that later worker processes therefore have at once (``learn_preload``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class Conditions(NamedTuple):
     memory_limit: int = 0
     tells_memory: bool = False
     """Whether it says with each answer how much memory it has of its own."""
+    tells_needs: bool = False
+    """Whether it says which modules its calls had to import."""
 
     def take_on(self) -> MemoryCap | None:
         """Live by these, in this process, from now on; the cap where memory is limited."""

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from socket import socket
+from sys import modules
 from time import perf_counter
 from typing import Any, ClassVar
 
@@ -41,6 +42,8 @@ class Desk:
         self.before_answer: Callable[[], None] | None = None
         self._functions: dict[int, Any] = {}
         self._is_worker = True
+        self.modules_known = sys.maxsize
+        """Count of the modules that were loaded when we last told of new ones; maxsize where nobody wants to know."""
         os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer
 
     def _step_down(self) -> None:
@@ -125,15 +128,17 @@ class Desk:
         if len(payload) >= _LARGE:
             self._send(wire.pack_header(len(payload), number, micros, kind))
             self._send(payload)
-            return
-        frame = wire.pack(kind, number, micros, payload)
-        if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
-            if not self.holds_answers:
-                self._held_since = now
-            if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
-                self.holds_answers = True
-                return
-        self._send(frame)
+        else:
+            frame = wire.pack(kind, number, micros, payload)
+            if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
+                if not self.holds_answers:
+                    self._held_since = now
+                if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
+                    self.holds_answers = True
+                    return
+            self._send(frame)
+        if len(modules) > self.modules_known:
+            self._tell_needs(micros)
 
     def tell_held(self) -> None:
         """Tell the parent of the answers that are held; before this process waits."""
@@ -145,6 +150,20 @@ class Desk:
             self.channel.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             os._exit(0)  # the parent has gone
+
+    def _tell_needs(self, micros: int) -> None:
+        """After the answer, for which somebody waits."""
+        try:
+            from .needs import learnable
+
+            names = learnable(self.modules_known)
+            payload = parcel.dumps(names) if names else b""
+        except Exception:  # no descriptor or memory is left, or a call has made a mess of the modules
+            self.modules_known = sys.maxsize
+            return
+        self.modules_known = len(modules)
+        if payload:
+            self._send(wire.pack(wire.NEEDED, 0, micros, payload))
 
     def pack_result(self, result: object) -> tuple[int, bytes]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""

@@ -10,7 +10,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from .._core.native_threads import thread_variables
@@ -19,7 +18,8 @@ from .child import close_unseen
 from .conditions import Conditions
 from .zygote import open_control, receive_message, send_message
 
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
+# Not pathlib, whose import takes as long as a tenth of this package.
+_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 # In place of the current folder, which -c puts first: a pickle.py there would be taken for the standard one.
 _BOOT = (
     "import sys; sys.path[: sys.path[:1] == ['']] = [{path!r}]; "
@@ -37,6 +37,7 @@ class Nursery:
     ``on_forked(id, pid, pidfd)`` (pidfd -1 where the system has none), ``on_refused(id, error)``,
     ``on_exited(pid, exitcode)`` and ``on_lost(exitcode)`` are called from the loop as the zygote's messages arrive.
     After ``on_lost`` the next ``fork`` starts another zygote. ``output()`` is the descriptor for the workers' output.
+    ``on_lesson(message)``: what the zygote says to ``teach``.
     ``on_loop_closed()``: the loop was closed before we were; the zygote has been sent away.
     """
 
@@ -51,8 +52,10 @@ class Nursery:
         on_lost: Callable[[int | None], None],
         output: Callable[[], int],
         on_loop_closed: Callable[[], None] = lambda: None,
+        on_lesson: Callable[[tuple[Any, ...]], None] = lambda _: None,
     ) -> None:
         self._loop = loop
+        self._on_lesson = on_lesson
         self._preload = tuple(settings.preload)
         self._settings = settings
         self._on_forked = on_forked
@@ -96,6 +99,19 @@ class Nursery:
                 send_message(self._control, ("preload", tuple(names)))
             except OSError:
                 pass  # it has gone: the next one is told when it starts
+
+    def teach(self, message: tuple[Any, ...]) -> bool:
+        """Send the zygote "probe" or "learn", with the modules' names; False where there is no zygote to be taught."""
+        if self._control is None:
+            return False
+        try:
+            if self.path != sys.path:
+                self.path = list(sys.path)
+                send_message(self._control, ("path", self.path))
+            send_message(self._control, message)
+        except OSError:
+            return False
+        return True
 
     def tell_audience(self, audience: tuple[Any, ...]) -> None:
         """What our process would show (audience.py), for the workers to come. May raise OSError."""
@@ -147,6 +163,7 @@ class Nursery:
             settings.oom_score_adj,
             settings.worker_memory_limit,
             tells_memory=settings.max_worker_memory > 0,
+            tells_needs=settings.learn_preload and sys.platform == "linux",
         )
         send_message(ours, ("conditions", conditions))
         if self._audience is not None:
@@ -182,6 +199,8 @@ class Nursery:
                     self._on_refused(number, OSError(errno, text))
                 case ("exited", int(pid), int(exitcode)):
                     self._on_exited(pid, exitcode)
+                case ("probed" | "not probed" | "learned", *_):
+                    self._on_lesson(message)
                 case ("preload failed", str(name), str(text)):
                     warnings.warn(
                         f"hybridrt could not preload {name!r} in its workers: {text}",

@@ -90,6 +90,13 @@ class Outlet:
         self._socket.set_inheritable(False)  # a program that a call starts does not hold it
         os.register_at_fork(after_in_child=self._look_who_we_are, after_in_parent=self._note_child)
 
+    def mute(self) -> None:
+        """Send nothing from now on, and tell by ``is_used`` that something would have been sent."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        self.is_used = False
+
     def _look_who_we_are(self) -> None:
         self._pid = os.getpid()
         self.main = get_ident()

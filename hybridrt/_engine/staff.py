@@ -29,8 +29,8 @@ class Staff:
     ``on_death(child, exitcode, error)``: it has gone; ``exitcode`` is None where nobody knows it, ``child.pid`` is 0
     where it was never there, and ``error`` is set where another one would not be either. After ``on_death`` the child
     is closed. ``on_loop_closed()``: the loop was closed under us; no worker is left. ``output()`` is the descriptor
-    for the workers' output. ``check_audience()`` tells all workers, and those to come, what our process would show, if
-    that has changed.
+    for the workers' output. ``on_lesson(message)``: what the zygote says to ``teach``, or ("lost",): the next one knows
+    nothing. ``check_audience()`` tells all workers, and those to come, what our process would show, if that is news.
     """
 
     def __init__(
@@ -43,12 +43,14 @@ class Staff:
         on_death: Callable[[Child, int | None, OSError | None], None],
         output: Callable[[], int],
         on_loop_closed: Callable[[], None] = lambda: None,
+        on_lesson: Callable[[tuple[Any, ...]], None] = lambda _: None,
     ) -> None:
         self._loop = loop
         self._on_readable = on_readable
         self._on_started = on_started
         self._on_death = on_death
         self._on_loop_closed = on_loop_closed
+        self._on_lesson = on_lesson
         self._nursery = Nursery(
             loop,
             settings=settings,
@@ -57,8 +59,10 @@ class Staff:
             on_exited=self._exited,
             on_lost=self._zygote_lost,
             on_loop_closed=self._loop_closed,
+            on_lesson=on_lesson,
             output=output,
         )
+        self.teach = self._nursery.teach
         self._audience = Audience(self._tell_audience)
         self.check_audience = self._audience.check
         self._children: dict[int, Child] = {}
@@ -135,6 +139,7 @@ class Staff:
     def _zygote_lost(self, exitcode: int | None) -> None:
         how = "vanished" if exitcode is None else f"exited with {exitcode}"
         error: OSError | None = None
+        self._on_lesson(("lost",))
         self._zygotes_lost += 1
         if self._zygotes_lost >= _ZYGOTES_LOST:
             self._zygotes_lost = 0

@@ -34,6 +34,7 @@ UNSENDABLE = 19  # the result cannot be pickled; payload: pickled (where, reason
 PONG = 20
 READY = 21  # the initializer has run
 NOT_READY = 22  # it failed, and this worker leaves; payload: the packed exception
+NEEDED = 23  # modules that a call had to import (needs.py); payload: their pickled names
 HELD = 30  # answers are held in the ring (ring.py)
 AFTER_OUTPUT = (
     0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)

@@ -167,6 +167,12 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
             box.memory = own.read()
 
         desk.before_answer = tell_memory
+    if "numpy.random" in sys.modules:
+        from .randomness import renew
+
+        renew()
+    if conditions.tells_needs:
+        desk.modules_known = len(sys.modules)
     with channel:
         Worker(desk, tokens, box).serve()
 

@@ -9,8 +9,11 @@ It speaks with our process over one datagram-like socket (whole messages, descri
     to the zygote     ("fork", id) with the worker's channel, token pipe and black box
                       ("preload", names)   ("path", sys.path)   ("conditions", of the workers to come)
                       ("audience", what our process would show)
+                      ("probe", names, seconds): see in a process of its own whether these may be imported here
+                      ("learn", names, seconds): import them, as a probe has done
     from the zygote   ("forked", id, pid) with a pidfd where there are such   ("refused", id, errno, text)
                       ("exited", pid, status)   ("preload failed", name, text)
+                      ("probed", index, why, seconds)   ("not probed",)   ("learned",)
 
 End of file, or the death of our process (its pidfd), means: kill every worker with its process group, then what they
 had set apart from it (such orphans become the zygote's own children), and go. The zygote is always waiting in poll, so
@@ -28,11 +31,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from . import lifeline, output, relay, worker
+from . import farewell, lifeline, output, relay, worker
 from .blackbox import BlackBox
 from .conditions import Conditions
+
+if TYPE_CHECKING:
+    from .probing import Probe
 
 _MOST_MESSAGE = 1 << 17
 _MOST_FDS = 3
@@ -85,6 +91,9 @@ class Zygote:
         self._children: set[int] = set()
         self._conditions = Conditions()
         self._adopts_orphans = False
+        self._probe: Probe | None = None
+        self._lesson: list[str] = []  # modules still to be imported, the next one last
+        self._lesson_seconds = 0.0
         self._pidfd = os.pidfd_open(parent) if hasattr(os, "pidfd_open") else -1
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -101,10 +110,8 @@ class Zygote:
         for fd in watched:
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
-        # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
-        timeout = None if self._pidfd >= 0 else 500
         while True:
-            ready = {fd for fd, _ in poll.poll(timeout)}
+            ready = {fd for fd, _ in poll.poll(self._patience())}
             if self._wake_read in ready:
                 self._reap()
             if self._pidfd in ready or os.getppid() != self._parent:
@@ -116,8 +123,20 @@ class Zygote:
                 life = self._obey(message, fds)
                 if life is not None:
                     return life
+            elif self._lesson and not ready:
+                self._learn_one()
         self._kill_all()
         return None
+
+    def _patience(self) -> int | None:
+        """Milliseconds until there is something to do, whatever comes."""
+        if self._lesson:
+            return 0
+        if self._probe is not None:
+            self._probe.kill_if_late()
+            return min(500, int(min(self._probe.patience(), 1.0) * 1000) + 1)
+        # Where there is no pidfd, a parent that died is noticed by its child's having got another one.
+        return None if self._pidfd >= 0 else 500
 
     def _obey(self, message: tuple[Any, ...], fds: list[int]) -> Callable[[], None] | None:
         match message:
@@ -132,6 +151,11 @@ class Zygote:
                 self._conditions = conditions
             case ("audience", audience):
                 relay.set_audience(audience)
+            case ("probe", names, seconds):
+                return self._start_probe(names, seconds)
+            case ("learn", names, seconds):
+                self._lesson[:] = reversed(names)
+                self._lesson_seconds = seconds
         return None
 
     def _preload(self, name: str) -> None:
@@ -141,8 +165,51 @@ class Zygote:
             self._tell(("preload failed", name, f"{type(exc).__name__}: {exc}"))
         output.outlet.finish()  # a fork would take what was begun for its parent's to send
 
+    def _start_probe(self, names: tuple[str, ...], seconds: float) -> Callable[[], None] | None:
+        from . import probing  # most runtimes have nothing to learn
+
+        read, write = os.pipe()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(read)
+            os.close(write)
+            self._tell(("not probed",))
+            return None
+        if pid == 0:
+            self._leave_home()
+            os.close(read)
+            conditions = self._conditions
+            return lambda: probing.probe(names, write, conditions)
+        os.close(write)
+        _lead_a_group(pid)
+        self._children.add(pid)
+        self._probe = probing.Probe(pid, read, seconds)
+        return None
+
+    def _learn_one(self) -> None:
+        """Import what a probe has found clean: one module, so that who wants a worker waits for no more than that.
+
+        What hangs all the same ends this process; ours starts another one.
+        """
+        before = signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, self._lesson_seconds)
+        try:
+            __import__(self._lesson.pop())
+        except BaseException:
+            pass  # a worker that needs it will say why
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)  # None: a handler that is not Python's
+        if not self._lesson:
+            output.outlet.finish()
+            gc.collect()  # not in the fork that somebody waits for
+            farewell.remember()
+            gc.freeze()
+            self._tell(("learned",))
+
     def _fork(self, number: int, fds: list[int]) -> Callable[[], None] | None:
         gc.collect()
+        farewell.remember()
         gc.freeze()  # a collection in a child would write to every object's header, and so copy every page
         try:
             pid = os.fork()
@@ -156,10 +223,7 @@ class Zygote:
         for fd in fds:
             os.close(fd)
         self._children.add(pid)
-        try:
-            os.setpgid(pid, pid)
-        except OSError:
-            pass  # the child was quicker, or has gone already
+        _lead_a_group(pid)
         if not self._adopts_orphans:
             self._adopts_orphans = True
             adopt_orphans()  # after the first fork, which somebody waits for
@@ -171,18 +235,19 @@ class Zygote:
             self._tell(("forked", number, pid))
         return None
 
-    def _become_worker(self, fds: list[int]) -> Callable[[], None]:
+    def _leave_home(self) -> None:
+        """In a forked child: let go of what is the zygote's alone, and end with our process."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._control.close()
         for fd in (self._wake_read, self._wake_write, self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        try:
-            os.setpgid(0, 0)
-        except OSError:
-            pass  # the zygote was quicker
+        _lead_a_group(0)
         lifeline.hold_on(self._line)
+
+    def _become_worker(self, fds: list[int]) -> Callable[[], None]:
+        self._leave_home()
         channel, tokens, box = fds
         conditions = self._conditions  # not for the zygote itself: it has to be quick when our process dies
 
@@ -212,7 +277,12 @@ class Zygote:
             _, status = os.waitpid(pid, 0)
             if pid in self._children:
                 self._children.discard(pid)
-                self._tell(("exited", pid, os.waitstatus_to_exitcode(status)))
+                exitcode = os.waitstatus_to_exitcode(status)
+                if self._probe is not None and pid == self._probe.pid:
+                    self._tell(("probed", *self._probe.verdict(exitcode)))
+                    self._probe = None
+                else:
+                    self._tell(("exited", pid, exitcode))
 
     def _kill_all(self) -> None:
         """Every worker with its process group, then the orphans that come to us, until there are none."""
@@ -232,6 +302,14 @@ class Zygote:
             send_message(self._control, message, fds)
         except OSError:
             pass  # our process has gone; poll says so next
+
+
+def _lead_a_group(pid: int) -> None:
+    """Zygote and child both see to it, so that it is done before either needs it."""
+    try:
+        os.setpgid(pid, pid)
+    except OSError:
+        pass  # the other one was quicker, or the child has gone already
 
 
 def adopt_orphans() -> None:
@@ -281,6 +359,7 @@ def main(control: int, parent: int, line: int, out: int = -1) -> None:
             reconfigure(line_buffering=True, write_through=False)
     if os.getppid() != parent:
         return
+    farewell.install()
     if out >= 0:
         output.install(out)
         relay.install()

@@ -34,7 +34,16 @@ class Counters:
         """What the crashes of the last minute amount to."""
         return self.crashes.snapshot(now, self.ended)
 
-    def snapshot(self, name: str, *, limit: int, workers: int, running: int, waiting: int) -> LaneStats:
+    def snapshot(
+        self,
+        name: str,
+        *,
+        limit: int,
+        workers: int,
+        running: int,
+        waiting: int,
+        learned: tuple[str, ...] = (),
+    ) -> LaneStats:
         """The counters with what the lane knows of itself."""
         return LaneStats(
             name=name,
@@ -49,4 +58,5 @@ class Counters:
             run_p50=self.run_times.quantile(0.5),
             run_p99=self.run_times.quantile(0.99),
             run_worst=self.run_times.worst,
+            learned=learned,
         )

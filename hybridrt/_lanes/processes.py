@@ -286,6 +286,7 @@ class ProcessLane:
             workers=len(self._seats),
             running=self._crew.under_way,
             waiting=self._crew.waiting,
+            learned=self._workforce.lessons.learned(),
         )
 
     def health(self) -> Health:

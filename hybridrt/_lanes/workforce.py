@@ -19,6 +19,7 @@ from .._engine.child import Child
 from .._engine.staff import FAREWELL_SECONDS, Staff
 from ..errors import WorkerStartError
 from .job import ProcessJob
+from .lessons import Lessons
 from .setup import Setup
 
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
@@ -77,8 +78,10 @@ class Workforce:
             on_started=self._started_one,
             on_death=self._lost_one,
             on_loop_closed=on_loop_closed,
+            on_lesson=lambda message: self.lessons.hear(message),
             output=output,
         )
+        self.lessons = Lessons(self._staff.teach, lambda: not (crew.under_way or crew.waiting))
         self.seats: dict[Child, _Seat] = {}
         self.oom = OomWatch()
         self.path_news = self._staff.path_news
@@ -143,6 +146,8 @@ class Workforce:
         """What a worker says that is no answer to a call."""
         if frame.kind == wire.PONG:
             child.ponged = frame.number
+        elif frame.kind == wire.NEEDED:
+            self.lessons.needed(frame)
         elif frame.kind == wire.HELD:
             pass  # whatever a worker says, its lane looks for what it holds
         elif self._setup is not None and self._setup.ended(child):
@@ -178,6 +183,7 @@ class Workforce:
         self._watch = None
         now = monotonic()
         self._on_watch(now)
+        self.lessons.go_on()
         for child, seat in tuple(self.seats.items()):
             still = now - seat.progress
             if not seat.under_way:
