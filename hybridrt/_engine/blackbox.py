@@ -36,7 +36,7 @@ class BlackBox:
             raise
         memory = memoryview(self._page)
         self.words = memory[:_PAGE].cast("Q")
-        """For those to whom an attribute's Python frame would matter: ``UNWANTED`` and ``STARTED`` are positions in it."""
+        """For those to whom an attribute would be dear: ``UNWANTED`` and ``STARTED`` are positions in it."""
         self.ring = Ring(memory[_PAGE:])
 
     @property
