@@ -15,7 +15,7 @@ from time import monotonic, sleep
 
 from .cell import COMMAND, MARK, Order
 from .contestants.contract import Contestant
-from .measurements import Scale
+from .measurements import MEASUREMENTS, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 10.0
@@ -40,6 +40,8 @@ class Plan:
         """(round, measurement, contestant), interleaved; another contestant begins in each round."""
         for number in range(self.rounds):
             for measurement in self.measurements:
+                if number >= (MEASUREMENTS[measurement].rounds or self.rounds):
+                    continue
                 keys = [key for key, c in self.contestants.items() if measurement in c.takes]
                 for at in range(len(keys)):
                     yield number, measurement, keys[(at + number) % len(keys)]

@@ -1,0 +1,41 @@
+"""System calls, counted by strace in all processes of a pool."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Literal
+
+from .. import traced
+from ..contestants.contract import Contestant
+from .contract import PROCESSES, Figure, Measurement, Run, Scale
+
+
+def _per_call(how: Literal["one", "many"]) -> Run:
+    async def run(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
+        loop = traced.name_of(asyncio.get_running_loop())
+        none, all_of_them = (
+            traced.count(traced.Order(contestant.__module__, contestant.__name__, loop, scale.workers, how, n))
+            for n in (0, scale.traced)
+        )
+        return {"calls": (all_of_them.total() - none.total()) / scale.traced}
+
+    return run
+
+
+def _row(how: Literal["one", "many"], words: str, floor: str) -> Measurement:
+    return Measurement(
+        f"syscalls-{how}",
+        f"strace -f: the system calls of all processes and threads for {{traced:,}} no-ops {words}, less those of the "
+        "same run without them",
+        _per_call(how),
+        (Figure("calls", f"system calls per call, {words}", "", "lower"),),
+        PROCESSES,
+        {"process": floor},
+        rounds=1,
+    )
+
+
+ROWS = (
+    _row("one", "one at a time", "floor-ping-pong"),
+    _row("many", "at once", "floor-batches"),
+)
