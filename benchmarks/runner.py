@@ -19,6 +19,7 @@ from .measurements import MEASUREMENTS, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 10.0
+_NEVER_LEAN = ("many", "one")
 _FAREWELL_SECONDS = 1.0
 """For a forkserver or a resource tracker to see that its cell has gone, and to clear up."""
 
@@ -35,6 +36,8 @@ class Plan:
     scale: Scale
     seconds: float
     """Most time for one cell."""
+    is_lean: bool = False
+    """Only those that others are compared with stand beside ours, but for the measurements of small calls."""
 
     def cells(self) -> Iterator[tuple[int, str, str]]:
         """(round, measurement, contestant), interleaved; another contestant begins in each round."""
@@ -42,9 +45,18 @@ class Plan:
             for measurement in self.measurements:
                 if number >= (MEASUREMENTS[measurement].rounds or self.rounds):
                     continue
-                keys = [key for key, c in self.contestants.items() if measurement in c.takes]
+                keys = self._contestants_of(measurement)
                 for at in range(len(keys)):
                     yield number, measurement, keys[(at + number) % len(keys)]
+
+    def _contestants_of(self, measurement: str) -> list[str]:
+        baselines = {key for keys in MEASUREMENTS[measurement].baselines.values() for key in keys}
+        return [
+            key
+            for key, contestant in self.contestants.items()
+            if measurement in contestant.takes
+            and (not self.is_lean or measurement in _NEVER_LEAN or contestant.rank != "peer" or key in baselines)
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +68,8 @@ class Outcome:
     contestant: str
     figures: dict[str, float]
     error: str | None = None
+    seconds: float = 0.0
+    """What the cell took, with its start and its end."""
 
 
 def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
@@ -68,10 +82,11 @@ def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
             continue
         tell(f"{at + 1}/{len(cells)}  round {number + 1}  {measurement}  {contestant}")
         order = Order(measurement, contestant, plan.loop, plan.added, plan.scale, plan.seconds)
+        began = monotonic()
         figures, error = run_cell(order)
         if error is not None:
             failed.add((measurement, contestant))
-        outcomes.append(Outcome(number, measurement, contestant, figures, error))
+        outcomes.append(Outcome(number, measurement, contestant, figures, error, monotonic() - began))
     tell("")
     return outcomes
 

@@ -62,8 +62,10 @@ def count(order: Order) -> Counts:
         raise NotImplementedError("strace is not installed (Debian, Ubuntu: apt-get install strace)")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
-            [strace, "-ff", "-qq", "-s", "0", "-o", f"{folder}/trace", sys.executable, "-c", COMMAND]
-            + [json.dumps(asdict(order))],
+            [
+                *(strace, "-ff", "-qq", "-s", "0", "-o", f"{folder}/trace"),
+                *(sys.executable, "-c", COMMAND, json.dumps(asdict(order))),
+            ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -77,10 +77,10 @@ class Contestant(ABC):
         """What to pass as an argument instead of ``value``, so that many calls can have it."""
         raise NotImplementedError(f"{self.label} shares nothing")
 
-    async def unshare(self, handle: Any) -> None:
+    async def unshare(self, handle: Any) -> None:  # noqa: B027  # most have nothing to do
         """``handle`` is not needed any more."""
 
-    async def recover(self) -> None:
+    async def recover(self) -> None:  # noqa: B027  # most replace the worker by themselves
         """A worker has died, and a call has failed of it: make the pool one that can be called again."""
 
     async def __aenter__(self) -> Self:

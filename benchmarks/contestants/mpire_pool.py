@@ -21,10 +21,10 @@ class Mpire(Contestant):
     takes = ("one", "many", "cold", "array", "shared")
 
     async def open(self) -> None:
-        import mpire
+        from mpire.pool import WorkerPool
 
         self.loop = asyncio.get_running_loop()
-        self.pool: Any = mpire.WorkerPool(self.workers, start_method="forkserver")
+        self.pool: Any = WorkerPool(self.workers, start_method="forkserver")
 
     async def close(self) -> None:
         self.pool.terminate()
@@ -34,17 +34,19 @@ class Mpire(Contestant):
         tell = self.loop.call_soon_threadsafe
         self.pool.apply_async(
             fn,
-            tuple(arg for arg in args if not isinstance(arg, Kept)),  # workers add what is shared, as the first
+            tuple(
+                arg for arg in args if not isinstance(arg, Kept)
+            ),  # workers add what is shared, as the first
             callback=lambda value: tell(done.set_result, value),
             error_callback=lambda error: tell(done.set_exception, error),
         )
         return done
 
     async def share(self, value: Any) -> Any:
-        import mpire
+        from mpire.pool import WorkerPool
 
         self.whole = self.pool
-        self.pool = mpire.WorkerPool(self.workers, shared_objects=value, start_method="fork")
+        self.pool = WorkerPool(self.workers, shared_objects=value, start_method="fork")
         return Kept()
 
     async def unshare(self, handle: Any) -> None:

@@ -14,7 +14,9 @@ def _per_call(how: Literal["one", "many"]) -> Run:
     async def run(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
         loop = traced.name_of(asyncio.get_running_loop())
         none, all_of_them = (
-            traced.count(traced.Order(contestant.__module__, contestant.__name__, loop, scale.workers, how, n))
+            traced.count(
+                traced.Order(contestant.__module__, contestant.__name__, loop, scale.workers, how, n)
+            )
             for n in (0, scale.traced)
         )
         return {"calls": (all_of_them.total() - none.total()) / scale.traced}
