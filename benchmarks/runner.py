@@ -55,7 +55,12 @@ class Plan:
             key
             for key, contestant in self.contestants.items()
             if measurement in contestant.takes
-            and (not self.is_lean or measurement in _NEVER_LEAN or contestant.rank != "peer" or key in baselines)
+            and (
+                not self.is_lean
+                or measurement in _NEVER_LEAN
+                or contestant.rank != "peer"
+                or key in baselines
+            )
         ]
 
 

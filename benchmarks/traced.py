@@ -43,6 +43,10 @@ class Order:
         found: type[Contestant] = getattr(importlib.import_module(self.module), self.name)
         return found
 
+    def command(self) -> list[str]:
+        """What carries it out, in an interpreter of its own."""
+        return [sys.executable, "-c", COMMAND, json.dumps(asdict(self))]
+
 
 class Counts(dict[int, Counter[str]]):
     """System calls by name, by process id (those of its threads included), in the order in which they began."""
@@ -64,7 +68,7 @@ def count(order: Order) -> Counts:
         done = subprocess.run(
             [
                 *(strace, "-ff", "-qq", "-s", "0", "-o", f"{folder}/trace"),
-                *(sys.executable, "-c", COMMAND, json.dumps(asdict(order))),
+                *order.command(),
             ],
             stdin=subprocess.DEVNULL,
             capture_output=True,
