@@ -30,7 +30,8 @@ class ToProcess(_Anyio):
         *("one", "many", "syscalls-one", "syscalls-many", "import", "cold", "fresh", "crash"),
         *("memory", "memory-numpy", "array", *STALLS),
     )
-    importing = "from anyio import to_process"
+    importing = "import anyio"
+    using = "from anyio import to_process"
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return self.run_sync(fn, *args, limiter=self.limiter)

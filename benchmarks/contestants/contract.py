@@ -42,7 +42,9 @@ class Contestant(ABC):
     call_starts_worker: ClassVar[bool] = False
     """Whether each call has a worker of its own, made for it."""
     importing: ClassVar[str | None] = None
-    """The statement that brings in what its users type."""
+    """The statement that imports it."""
+    using: ClassVar[str | None] = None
+    """What gets to the names that its users type, where these come later than the import."""
     most_waiting: ClassVar[int] = 1_000_000_000
     """How many calls it can be given at once, and be done with in a benchmark's time."""
 

@@ -14,7 +14,8 @@ from .contract import STALLS, Contestant
 class _Ours(Contestant):
     rank = "ours"
     needs = ("hybridrt.runtime",)
-    importing = "import hybridrt; hybridrt.Runtime"
+    importing = "import hybridrt"
+    using = "import hybridrt; hybridrt.Runtime"
 
     async def open(self) -> None:
         self.runtime = hybridrt.Runtime(threads=self.workers, processes=self.workers, preload=self.preload)

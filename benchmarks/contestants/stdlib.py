@@ -40,8 +40,9 @@ class ProcessPool(_RunInExecutor):
         *("one", "many", "syscalls-one", "syscalls-many", "import", "cold", "fresh", "crash"),
         *("memory", "memory-numpy", "array", "shared", *STALLS, "waiting", "web"),
     )
-    importing = "import asyncio; from concurrent.futures import ProcessPoolExecutor"
-    most_waiting = 50_000
+    importing = "import asyncio, concurrent.futures"
+    using = "import asyncio; from concurrent.futures import ProcessPoolExecutor"
+    most_waiting = 30_000
 
     def make_executor(self) -> Executor:
         context = multiprocessing.get_context("forkserver")
@@ -75,7 +76,7 @@ class ThreadPool(_RunInExecutor):
     short = "ThreadPoolExecutor"
     lane = "thread"
     takes = ("one", "many", "cold", "waiting", "web")
-    most_waiting = 50_000
+    most_waiting = 30_000
 
     def make_executor(self) -> Executor:
         return ThreadPoolExecutor(self.workers)

@@ -10,7 +10,7 @@ from .. import work
 from ..contestants.contract import Contestant
 from .contract import PROCESSES, Figure, Measurement, Scale
 
-_WARMING = 3
+_WARMING = 2
 """Trips that are not timed: they map the memory which later ones use again."""
 
 

@@ -20,7 +20,7 @@ class Scale:
     """``many`` is repeated inside one interpreter until this much time has gone, three times at most."""
     fresh: int = 5
     """Workers started one by one; deaths; interpreters started to time an import."""
-    trips: int = 5
+    trips: int = 4
     """Of each large object, after those that warm up."""
     array_mb: int = 64
     """As 2**20 bytes, in ``array`` and ``shared``."""

@@ -78,11 +78,15 @@ async def after_crash(contestant: type[Contestant], scale: Scale) -> dict[str, f
 async def importing(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """Timed inside fresh interpreters, in turn with ``import asyncio``."""
     assert contestant.importing is not None  # noqa: S101  # a slip in a contestant
-    ours, base = [], []
-    for _ in range(2 * scale.fresh + 1):
-        base.append(_import_seconds("import asyncio"))
-        ours.append(_import_seconds(contestant.importing))
-    return {"ms": median(ours) * 1e3, "over_asyncio": median(ours) / median(base)}
+    statements = ("import asyncio", contestant.importing, contestant.using or contestant.importing)
+    rounds = [[_import_seconds(statement) for statement in statements] for _ in range(2 * scale.fresh + 1)]
+    base, plain, ready = (median(column) for column in zip(*rounds, strict=True))
+    return {
+        "ms": plain * 1e3,
+        "over_asyncio": plain / base,
+        "ready_ms": ready * 1e3,
+        "ready_over_asyncio": ready / base,
+    }
 
 
 def _import_seconds(statement: str) -> float:
@@ -93,11 +97,14 @@ def _import_seconds(statement: str) -> float:
 ROWS = (
     Measurement(
         "import",
-        "inside a fresh interpreter, until the names that its users type are there; in turn with `import asyncio`",
+        "inside a fresh interpreter: the import alone, and until the names that its users type are there (Runtime, "
+        "ProcessPoolExecutor ...), which some bring in late; in turn with `import asyncio`",
         importing,
         (
             Figure("ms", "importing", "ms", "lower"),
             Figure("over_asyncio", "importing, in units of `import asyncio`", "x", "lower"),
+            Figure("ready_ms", "importing what is typed", "ms", "lower"),
+            Figure("ready_over_asyncio", "the same, in units of `import asyncio`", "x", "lower"),
         ),
         {"process": ("anyio-process", "stdlib-process")},
         {},

@@ -20,7 +20,7 @@ async def waiting(contestant: type[Contestant], scale: Scale) -> dict[str, float
     most = min(scale.waiting, contestant.most_waiting)
     async with contestant(scale.workers) as pool:
         await _per_call(pool, 1000)
-        few = median([(await _per_call(pool, _FEW))[0] for _ in range(50)])
+        few = median([(await _per_call(pool, _FEW))[0] for _ in range(20)])
         gc.collect()
         many, size = await _per_call(pool, most)
     return {"few_us": few * 1e6, "most_us": many * 1e6, "growth": many / few, "bytes": size}
@@ -49,7 +49,7 @@ def _resident() -> int:
 ROWS = (
     Measurement(
         "waiting",
-        "no-ops made in one turn of the loop by a future each: 100, and {waiting:,} (the stdlib's pools: 50,000 at "
+        "no-ops made in one turn of the loop by a future each: 100, and {waiting:,} (the stdlib's pools: 30,000 at "
         "most, for they are slow); the memory is by how much the process grew while all of them wait",
         waiting,
         (

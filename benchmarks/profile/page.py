@@ -32,10 +32,10 @@ def page(
         (
             f"Made by `{command}`: counted by tools, not by hand ({machine['date'][:10]}, {machine['python']}, "
             f"{machine['loop']}, {machine['system']}, commit {machine['commit']}). A call is a no-op. Counts are "
-            "differences of two runs with and without the calls, so that start-up is in none of them; they are the same "
-            "on a busy machine. Times are of this one run: for those, see `latest.json`. *Caller* is the process that "
-            "makes the calls, *workers* are the others that have a part in it. The floor is a bare socketpair and pickle, "
-            "or a bare queue and a thread, on the same loop, with no promise kept."
+            "differences of two runs with and without the calls, so that start-up is in none of them; they are the "
+            "same on a busy machine. Times are of this one run: for those, see `results/latest.json`. *Caller* is the "
+            "process that makes the calls, *workers* are the others that have a part in it. The floor is a bare "
+            "socketpair and pickle, or a bare queue and a thread, on the same loop, with no promise kept."
         ),
         *_times(times),
     ]
@@ -71,8 +71,8 @@ _SECTIONS = (
         "allocations",
         "Memory allocated",
         (
-            "The same runs: how often the allocators were called. Most blocks are freed, and taken again from a free list "
-            "without a system call."
+            "The same runs: how often the allocators were called. Most blocks are freed, and taken again from a free "
+            "list without a system call."
         ),
     ),
     (
