@@ -56,7 +56,7 @@ _SECTIONS = (
         "System calls",
         (
             "`strace -ff`, of all processes and threads. strace makes each of them slower, so more calls and answers "
-            "travel together than without it; one at a time is not touched by that."
+            "travel together than without it; one at a time is not touched by that. Two workers."
         ),
     ),
     (
@@ -121,7 +121,8 @@ def _table(what: str, columns: Columns) -> str:
         for name, count in counts.items():
             weight[name] = max(weight[name], count)
     aside = weight.pop(ASIDE, 0.0)
-    kept = [name for name, count in weight.most_common(_MOST_ROWS[what]) if count >= _LEAST[what]]
+    dearest = sorted(weight, key=lambda name: (-round(weight[name], 2), name))[: _MOST_ROWS[what]]
+    kept = [name for name in dearest if weight[name] >= _LEAST[what]]
     form: Callable[[float], str] = "{:,.0f}".format if what == "instructions" else "{:.2f}".format
     lines = [_line(["a call", *(title for title, _ in shown)]), _line([":---", *["---:"] * len(shown)])]
     for name in kept:
