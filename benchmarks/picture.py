@@ -17,20 +17,21 @@ from .results import Results, amount, better_by, times
 
 _PANELS = (
     ("many", "per_second", "process"),
-    ("many", "per_second", "thread"),
     ("many", "cpu_us", "process"),
-    ("waiting", "bytes", "process"),
     ("one", "us", "process"),
-    ("one", "us", "thread"),
     ("array", "sum_ms", "process"),
     ("array", "back_ms", "process"),
+    ("many", "per_second", "thread"),
+    ("one", "us", "thread"),
+    ("crash", "ms", "process"),
     ("stall-dicts", "stall_ms", "process"),
     ("stall-text", "stall_ms", "process"),
     ("web", "p99_ms", "mixed"),
-    ("crash", "ms", "process"),
+    ("waiting", "bytes", "process"),
     ("fresh", "ms", "process"),
     ("memory", "worker_mb", "process"),
 )
+"""Two beside each other, of about the same height."""
 _COLUMNS, _WIDTH, _GAP, _MARGIN, _HEAD = 2, 450, 24, 24, 62
 _LABEL, _VALUE, _RATIO = 142, 76, 40
 """Of a panel's width: the names on the left, the amounts on the right, room for a ratio after the longest bar."""
@@ -162,7 +163,7 @@ def _draw_panel(panel: _Panel) -> str:
         parts.append(
             f'<line class="{style}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP - 6}" y2="{bottom}"/>'
         )
-        if x(tick) - last > 26:
+        if x(tick) - last > 34:
             last = x(tick)
             parts.append(
                 f'<text class="quiet" x="{last:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:g}×</text>'

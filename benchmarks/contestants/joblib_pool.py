@@ -13,7 +13,7 @@ class Joblib(Contestant):
     """On loky's workers; an array of more than a megabyte goes into a file that they map into memory."""
 
     key = "joblib"
-    label = "joblib.Parallel (loky, memmap)"
+    label = "joblib.Parallel (a list of calls, batched)"
     short = "joblib"
     lane = "process"
     needs = ("joblib", "numpy")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,10 +40,10 @@ class ToProcess(_Ours):
         return self.runtime.to_process(fn, *args)
 
     async def share(self, value: Any) -> Any:
-        if not hasattr(self.runtime, "share"):
+        share = getattr(self.runtime, "share", None)
+        if share is None:
             raise NotImplementedError("this hybridrt has no Runtime.share")
-        handle = self.runtime.share(value)
-        return await handle if inspect.isawaitable(handle) else handle
+        return share(value)
 
 
 class SubmitToProcess(_Ours):
