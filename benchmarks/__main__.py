@@ -24,9 +24,9 @@ _QUICK = Scale(
     array_mb=16,
     sharers=20,
     stall_mb=20,
-    dicts=30_000,
-    waiting=20_000,
-    requests=60,
+    dicts=20_000,
+    waiting=10_000,
+    requests=40,
     traced=300,
 )
 _PACKAGES = (

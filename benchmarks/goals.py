@@ -153,6 +153,14 @@ GOALS = (
         "waiting", "growth", _THREAD_SUBMIT, None, "at most", 1.5,
     ),
     Goal(
+        "process lane: the same growth over that of the floor, a bare future and pickle each",
+        "waiting", "growth", _SUBMIT, "floor-batches", "at most", 1.5,
+    ),
+    Goal(
+        "thread lane: the same growth over that of the floor, a bare future each",
+        "waiting", "growth", _THREAD_SUBMIT, "floor-queue", "at most", 1.5,
+    ),
+    Goal(
         "web server under CPU load: p99 over the idle one",
         "web", "over_idle", _PROCESS, None, "at most", 2,
     ),

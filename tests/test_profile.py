@@ -75,6 +75,7 @@ def test_instructions_are_those_of_a_function_itself_and_recursion_is_one_functi
         "poll (uvloop.loop)": 60,
         "_PyObject_Malloc (libpython3)": 450,
     }
+    assert found.by_library == {"libpython3": 595, "uvloop.loop": 60}
     assert found.allocations == {instructions.ALLOCATIONS["_PyObject_Malloc"]: 10}
 
 

@@ -79,7 +79,7 @@ async def importing(contestant: type[Contestant], scale: Scale) -> dict[str, flo
     """Timed inside fresh interpreters, in turn with ``import asyncio``."""
     assert contestant.importing is not None  # noqa: S101  # a slip in a contestant
     statements = ("import asyncio", contestant.importing, contestant.using or contestant.importing)
-    rounds = [[_import_seconds(statement) for statement in statements] for _ in range(2 * scale.fresh + 1)]
+    rounds = [[_import_seconds(statement) for statement in statements] for _ in range(2 * scale.fresh)]
     base, plain, ready = (median(column) for column in zip(*rounds, strict=True))
     return {
         "ms": plain * 1e3,

@@ -22,7 +22,7 @@ _BURN = 200_000
 async def web(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """The server runs in this process, on the loop under test, as a user's would; its client in one of its own."""
     async with _server() as port, contestant(scale.workers) as pool:
-        await _ask(port, max(scale.requests // 5, 20))
+        await _ask(port, max(scale.requests // 5, 10))
         idle = await _ask(port, scale.requests)
         load = _Load(pool, 2 * scale.workers)
         try:

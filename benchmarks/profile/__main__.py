@@ -14,6 +14,8 @@ from ..traced import Order
 from . import frames, instructions, page, times
 from .subjects import SUBJECTS, PerCall, Subject, per_call
 
+_OF_CALLGRIND = {"libraries": "by_library", "instructions": "by_function", "allocations": "allocations"}
+"""Tables, and what of ``Instructions`` is in them."""
 PAGE = Path(__file__).resolve().parent.parent / "profile.md"
 
 
@@ -83,19 +85,18 @@ class _Profile:
     def _instructions(self) -> dict[str, page.Columns | str]:
         reason = "it was not asked for" if "callgrind" in self.without else instructions.missing()
         if reason is not None:
-            return {"instructions": reason, "allocations": reason}
-        spent: dict[str, PerCall] = {}
-        allocated: dict[str, PerCall] = {}
+            return dict.fromkeys(_OF_CALLGRIND, reason)
+        found: dict[str, dict[str, PerCall]] = {what: {} for what in _OF_CALLGRIND}
         for subject in SUBJECTS:
             _tell(f"callgrind: {subject.title}")
             none, all_of_them = self._counted(subject)
-            for columns, part in ((spent, "by_function"), (allocated, "allocations")):
-                columns[subject.title] = per_call(
-                    {pid: getattr(found, part) for pid, found in none.items()},
-                    {pid: getattr(found, part) for pid, found in all_of_them.items()},
+            for what, part in _OF_CALLGRIND.items():
+                found[what][subject.title] = per_call(
+                    {pid: getattr(process, part) for pid, process in none.items()},
+                    {pid: getattr(process, part) for pid, process in all_of_them.items()},
                     subject.calls(self.calls),
                 )
-        return {"instructions": spent, "allocations": allocated}
+        return dict(found)
 
     def _counted(self, subject: Subject) -> list[dict[int, instructions.Instructions]]:
         return [instructions.count(subject.order(self.loop, 1, n)) for n in (0, subject.calls(self.calls))]

@@ -19,7 +19,7 @@ _WITHOUT_PIDFD = """
 import os
 
 # valgrind does not know this system call before 3.20, and without it Python code falls back on others.
-del os.pidfd_open
+vars(os).pop("pidfd_open", None)
 """
 ALLOCATIONS = {
     "_PyObject_Malloc": "objects and other small blocks (pymalloc)",

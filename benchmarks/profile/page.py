@@ -12,8 +12,8 @@ from .subjects import PerCall
 BY_HAND = "## What was tried and did not help"
 """From this heading on the page belongs to people."""
 
-_LEAST = {"system calls": 0.02, "instructions": 250.0, "frames": 0.05, "allocations": 0.05}
-_MOST_ROWS = {"system calls": 14, "instructions": 16, "frames": 24, "allocations": 10}
+_LEAST = {"system calls": 0.02, "libraries": 50.0, "instructions": 250.0, "frames": 0.05, "allocations": 0.05}
+_MOST_ROWS = {"system calls": 14, "libraries": 12, "instructions": 16, "frames": 24, "allocations": 10}
 
 Columns = Mapping[str, PerCall]
 """By the subject's title."""
@@ -60,12 +60,17 @@ _SECTIONS = (
         ),
     ),
     (
-        "instructions",
-        "Instructions",
+        "libraries",
+        "Instructions by library",
         (
-            "`valgrind --tool=callgrind`: machine instructions outside of the kernel, by the C function that has them "
-            "itself. One worker, and valgrind runs the threads of a process one after the other."
+            "`valgrind --tool=callgrind`: machine instructions outside of the kernel. One worker, and valgrind runs "
+            "the threads of a process one after the other."
         ),
+    ),
+    (
+        "instructions",
+        "Instructions by function",
+        "The same, by the C function that has them itself, whatever it calls.",
     ),
     (
         "allocations",
@@ -123,7 +128,9 @@ def _table(what: str, columns: Columns) -> str:
     aside = weight.pop(ASIDE, 0.0)
     dearest = sorted(weight, key=lambda name: (-round(weight[name], 2), name))[: _MOST_ROWS[what]]
     kept = [name for name in dearest if weight[name] >= _LEAST[what]]
-    form: Callable[[float], str] = "{:,.0f}".format if what == "instructions" else "{:.2f}".format
+    form: Callable[[float], str] = (
+        "{:,.0f}".format if what in ("libraries", "instructions") else "{:.2f}".format
+    )
     lines = [_line(["a call", *(title for title, _ in shown)]), _line([":---", *["---:"] * len(shown)])]
     for name in kept:
         cells = [form(counts[name]) if counts[name] >= _LEAST[what] / 2 else "" for _, counts in shown]
