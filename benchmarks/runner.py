@@ -40,28 +40,34 @@ class Plan:
     """Only those that others are compared with stand beside ours, but for the measurements of small calls."""
 
     def cells(self) -> Iterator[tuple[int, str, str]]:
-        """(round, measurement, contestant), interleaved; another contestant begins in each round."""
+        """(round, measurement, contestant), interleaved; another contestant begins in each round.
+
+        Peers that no baseline names take part in every other round: so there is time for many of them.
+        """
         for number in range(self.rounds):
             for measurement in self.measurements:
                 if number >= (MEASUREMENTS[measurement].rounds or self.rounds):
                     continue
-                keys = self._contestants_of(measurement)
+                keys = [
+                    key
+                    for key in self._contestants_of(measurement)
+                    if not number % 2 or self._is_key(measurement, key)
+                ]
                 for at in range(len(keys)):
                     yield number, measurement, keys[(at + number) % len(keys)]
 
     def _contestants_of(self, measurement: str) -> list[str]:
-        baselines = {key for keys in MEASUREMENTS[measurement].baselines.values() for key in keys}
+        is_lean = self.is_lean and measurement not in _NEVER_LEAN
         return [
             key
             for key, contestant in self.contestants.items()
-            if measurement in contestant.takes
-            and (
-                not self.is_lean
-                or measurement in _NEVER_LEAN
-                or contestant.rank != "peer"
-                or key in baselines
-            )
+            if measurement in contestant.takes and (not is_lean or self._is_key(measurement, key))
         ]
+
+    def _is_key(self, measurement: str, contestant: str) -> bool:
+        """Whether it is ours, a floor, or one that others are compared with."""
+        baselines = MEASUREMENTS[measurement].baselines.values()
+        return self.contestants[contestant].rank != "peer" or any(contestant in keys for keys in baselines)
 
 
 @dataclass(frozen=True, slots=True)

@@ -294,6 +294,17 @@ def test_what_is_counted_is_not_counted_again_in_each_round() -> None:
     assert rounds == [(0, "one"), (0, "syscalls-one"), (1, "one"), (2, "one")]
 
 
+def test_peers_that_nobody_is_compared_with_take_every_other_round() -> None:
+    plan = Plan(("one",), everybody(), 5, "asyncio", (), Scale(), 1.0)
+    rounds: dict[str, list[int]] = {}
+    for number, _, key in plan.cells():
+        rounds.setdefault(key, []).append(number)
+    assert (
+        rounds["hybridrt-process"] == rounds["anyio-process"] == rounds["floor-ping-pong"] == [0, 1, 2, 3, 4]
+    )
+    assert rounds["loky"] == [0, 2, 4]
+
+
 @pytest.mark.parametrize(("better", "expected"), [("higher", 2.0), ("lower", 0.5)])
 def test_better_is_above_one_whichever_way_a_figure_runs(better: Any, expected: float) -> None:
     assert better_by(4.0, 2.0, Figure("k", "t", "u", better)) == expected

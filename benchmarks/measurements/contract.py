@@ -16,7 +16,7 @@ class Scale:
     workers: int = 2
     calls: int = 1000
     at_once: int = 10_000
-    seconds: float = 1.0
+    seconds: float = 0.5
     """``many`` is repeated inside one interpreter until this much time has gone, three times at most."""
     fresh: int = 5
     """Workers started one by one; deaths; interpreters started to time an import."""
@@ -29,7 +29,7 @@ class Scale:
     """As 10**6 bytes of text and of bytes in ``stall-...``; the array there is 1.28 times as large."""
     dicts: int = 300_000
     waiting: int = 1_000_000
-    requests: int = 500
+    requests: int = 400
     """To the web server, idle and again busy, 100 in a second."""
     traced: int = 2000
     """Calls under strace."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import work
 from ..contestants.contract import Contestant
-from .contract import PROCESSES, Figure, Measurement, Run, Scale
+from .contract import Figure, Measurement, Run, Scale
 
 _INTERVAL = 0.001
 _TRIPS = 2
@@ -88,7 +88,7 @@ def _row(key: str, name: str, make: Callable[[Scale], Any]) -> Measurement:
             Figure("stall_ms", f"worst stall: {name}", "ms", "lower"),
             Figure("trip_ms", f"there and back: {name}", "ms", "lower"),
         ),
-        PROCESSES,
+        {"process": ("stdlib-process",)},
         {"process": "floor-idle"},
         rounds=3,
     )

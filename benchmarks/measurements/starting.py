@@ -108,7 +108,7 @@ ROWS = (
         ),
         {"process": ("anyio-process", "stdlib-process")},
         {},
-        rounds=3,
+        rounds=1,
     ),
     Measurement(
         "cold",
@@ -120,6 +120,7 @@ ROWS = (
         ),
         PER_LANE,
         {"process": "floor-ping-pong"},
+        rounds=3,
     ),
     Measurement(
         "fresh",
@@ -129,6 +130,7 @@ ROWS = (
         (Figure("ms", "a fresh worker", "ms", "lower"),),
         {"process": ("spawned-process", "stdlib-process")},
         {"process": "floor-fork"},
+        rounds=3,
     ),
     Measurement(
         "crash",
@@ -138,5 +140,6 @@ ROWS = (
         (Figure("ms", "from a worker's death to the next result", "ms", "lower"),),
         {"process": ("stdlib-process", "anyio-process")},
         {},
+        rounds=3,
     ),
 )

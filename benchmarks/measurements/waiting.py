@@ -60,6 +60,6 @@ ROWS = (
         ),
         {"process": ("stdlib-process",), "thread": ("stdlib-thread",)},
         {"process": "floor-batches", "thread": "floor-queue"},
-        rounds=3,
+        rounds=2,
     ),
 )
