@@ -19,7 +19,8 @@ def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterato
     yield f"{m['python']}, {m['loop']}, {m['cores']} cores, {m['cpu'] or m['system']}, load {m['load']}, {m['date']}"
     yield (
         f"Medians of {results.rounds} interleaved round{'s' * (results.rounds != 1)}, each in a fresh interpreter; "
-        f"{results.scale.workers} workers. 'vs': how many times as good; "
+        f"{results.scale.workers} workers; fewer rounds for what is counted or takes long, and for peers in no 'vs'. "
+        "'vs': how many times as good; "
         "'of the floor': 100 % is the least that a call can cost."
     )
     for measurement in MEASUREMENTS.values():
