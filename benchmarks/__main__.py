@@ -27,7 +27,7 @@ _QUICK = Scale(
     dicts=20_000,
     waiting=10_000,
     requests=40,
-    traced=300,
+    traced=200,
 )
 _PACKAGES = (
     *("hybridrt", "uvloop", "anyio", "loky", "pebble", "joblib", "mpire", "aiomisc", "aiomultiprocess"),
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> int:
         results = Results(facts, plan.scale, plan.rounds, runner.run(plan, _tell))
     found = goals.verdicts(results)
     if options.quick and not options.load:
-        print("Quick and rough: one round, small sizes; most peers stand in the rows of small calls only.")
+        print("Quick and rough: one round, small sizes; most peers stand in the rows of calls at once only.")
     print("\n".join(report.lines(results, contestants)))
     print("\n".join(goals.lines(found, results.scale == Scale())))
     if options.json:

@@ -19,7 +19,7 @@ from .measurements import MEASUREMENTS, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 10.0
-_NEVER_LEAN = ("many", "one")
+_NEVER_LEAN = ("many",)
 _FAREWELL_SECONDS = 1.0
 """For a forkserver or a resource tracker to see that its cell has gone, and to clear up."""
 
@@ -37,7 +37,7 @@ class Plan:
     seconds: float
     """Most time for one cell."""
     is_lean: bool = False
-    """Only those that others are compared with stand beside ours, but for the measurements of small calls."""
+    """Only those that others are compared with stand beside ours, but for calls at once."""
 
     def cells(self) -> Iterator[tuple[int, str, str]]:
         """(round, measurement, contestant), interleaved; another contestant begins in each round.

@@ -22,7 +22,7 @@ from . import work
 from .contestants.contract import Contestant
 
 COMMAND = "from benchmarks.traced import main; main()"
-_WARMING = 300
+_WARMING = 100
 _SECONDS = 50.0
 _CALL = re.compile(r"(?:\d+ )?(\w+)\(")
 

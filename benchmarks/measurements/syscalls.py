@@ -7,7 +7,7 @@ from typing import Literal
 
 from .. import traced
 from ..contestants.contract import Contestant
-from .contract import PROCESSES, Figure, Measurement, Run, Scale
+from .contract import Figure, Measurement, Run, Scale
 
 
 def _per_call(how: Literal["one", "many"]) -> Run:
@@ -32,7 +32,7 @@ def _row(how: Literal["one", "many"], number: str, words: str, floor: str) -> Me
         "same run without them",
         _per_call(how),
         (Figure("calls", f"system calls per call, {words}", "", "lower"),),
-        PROCESSES,
+        {"process": ("stdlib-process",)},
         {"process": floor},
         rounds=1,
     )
