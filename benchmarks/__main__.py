@@ -16,18 +16,18 @@ from .measurements import MEASUREMENTS, Scale
 from .results import Results
 
 _QUICK = Scale(
-    calls=200,
+    calls=100,
     at_once=2000,
     seconds=0.0,
     fresh=2,
-    trips=2,
+    trips=1,
     array_mb=16,
-    sharers=20,
+    sharers=10,
     stall_mb=20,
-    dicts=20_000,
-    waiting=10_000,
-    requests=40,
-    traced=200,
+    dicts=10_000,
+    waiting=5000,
+    requests=30,
+    traced=100,
 )
 _PACKAGES = (
     *("hybridrt", "uvloop", "anyio", "loky", "pebble", "joblib", "mpire", "aiomisc", "aiomultiprocess"),
