@@ -110,8 +110,12 @@ GOALS = (
         "array", "back_ms", _STDLIB, _PROCESS, "at least", 12,
     ),
     Goal(
-        "rt.share and 100 calls with it: time over one send of the same",
+        "rt.share (into memory that is new) and 100 calls with it: time over one warm send",
         "shared", "sends", _PROCESS, None, "at most", 2,
+    ),
+    Goal(
+        "100 more calls with what is shared: time over one warm send",
+        "shared", "calls_sends", _PROCESS, None, "at most", 2,
     ),
     *(
         Goal(

@@ -66,6 +66,7 @@ async def shared(contestant: type[Contestant], scale: Scale) -> dict[str, float]
         "calls_ms": median(calls) * 1e3,
         "send_ms": median(one) * 1e3,
         "sends": median(everything) / median(one),
+        "calls_sends": median(calls) / median(one),
     }
 
 
@@ -104,6 +105,7 @@ ROWS = (
             Figure("all_ms", "sharing {array_mb} MiB and {sharers} calls with it", "ms", "lower"),
             Figure("calls_ms", "{sharers} more calls with it", "ms", "lower"),
             Figure("sends", "sharing and {sharers} calls, in units of one send", "x", "lower"),
+            Figure("calls_sends", "{sharers} more calls, in units of one send", "x", "lower"),
             Figure("send_ms", "one send of {array_mb} MiB", "ms", "lower"),
         ),
         {"process": ("stdlib-process",)},
