@@ -8,12 +8,14 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,6 +24,8 @@ from . import work
 from .contestants.contract import Contestant
 
 COMMAND = "from benchmarks.traced import main; main()"
+MEETING = "BENCHMARKS_MEETING"
+"""An environment variable: a folder with a named pipe ``go``, for whoever wants to look before the pool is closed."""
 _WARMING = 100
 _SECONDS = 50.0
 _CALL = re.compile(r"(?:\d+ )?(\w+)\(")
@@ -80,11 +84,23 @@ def count(order: Order) -> Counts:
         if done.returncode:
             last_words = " / ".join(done.stderr.strip().splitlines()[-3:])
             raise RuntimeError(f"under strace it ended with {done.returncode}: {last_words}")
-        return _read({int(path.suffix[1:]): path.read_text() for path in Path(folder).iterdir()})
+        traces = {int(path.suffix[1:]): path.read_text() for path in Path(folder).iterdir()}
+    # The first that strace sees of this one is its own execve; of all others, what comes after their fork.
+    first = next(tid for tid, trace in traces.items() if trace.startswith("execve("))
+    return _read(traces, first)
 
 
-def _read(traces: dict[int, str]) -> Counts:
-    """From a trace for each thread of each process, by its id."""
+def by_birth(ids: Iterable[int], first: int) -> list[int]:
+    """Process ids in the order in which they were given, from ``first`` on; they start anew at the system's limit."""
+    try:
+        limit = int(Path("/proc/sys/kernel/pid_max").read_text())
+    except OSError:
+        limit = 1 << 31
+    return sorted(ids, key=lambda pid: (pid - first) % limit)
+
+
+def _read(traces: dict[int, str], first: int) -> Counts:
+    """From a trace for each thread of each process, by its id; ``first`` began all others."""
     owner: dict[int, int] = {}
     for tid, trace in traces.items():
         for line in trace.splitlines():
@@ -92,7 +108,7 @@ def _read(traces: dict[int, str]) -> Counts:
                 # clone3({flags=CLONE_VM|..., ...} => {parent_tid=[17]}, 88) = 17
                 owner[int(line.rpartition(" = ")[2].split()[0])] = tid
     counts = Counts()
-    for tid in sorted(traces):  # ids grow, and a process that wraps around them is not traced here
+    for tid in by_birth(traces, first):
         process = tid
         while process in owner:
             process = owner[process]
@@ -118,3 +134,12 @@ async def make_calls(order: Order) -> None:
         else:
             await pool.at_once(_WARMING, work.noop)
             await pool.at_once(order.calls, work.noop)
+        if meeting := os.environ.get(MEETING):
+            _wait_there(meeting)
+
+
+def _wait_there(folder: str) -> None:
+    """Say that the calls are done, and stand still until somebody has looked at all processes as they are now."""
+    Path(folder, "done").touch()
+    with open(f"{folder}/go") as go:  # a named pipe: this blocks until it is opened at its other end
+        go.read()

@@ -59,13 +59,18 @@ def test_system_calls_of_threads_count_with_their_process() -> None:
             'read(3, ""..., 4) = 4\n+++ exited with 0 +++\n',
             11: 'read(3, ""..., 4) = 4\nfutex(0x1, FUTEX_WAKE) = 0\n',
             12: 'write(4, ""..., 4) = 4\n',
-        }
+        },
+        first=10,
     )
     assert counts == {
         10: Counter({"read": 2, "clone3": 1, "clone": 1, "futex": 1}),
         12: Counter({"write": 1}),
     }
     assert counts.total() == 6
+
+
+def test_processes_are_in_the_order_of_their_birth_when_ids_start_anew() -> None:
+    assert traced.by_birth([300, 32766, 301, 32767], first=32766) == [32766, 32767, 300, 301]
 
 
 def test_instructions_are_those_of_a_function_itself_and_recursion_is_one_function() -> None:

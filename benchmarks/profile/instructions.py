@@ -10,8 +10,10 @@ import tempfile
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 
-from ..traced import Order
+from ..measurements.memory import descendants
+from ..traced import MEETING, Order, by_birth
 
 _SECONDS = 600.0
 _NAME = re.compile(r"\((\d+)\)(?: (.*))?")
@@ -53,29 +55,70 @@ def missing() -> str | None:
 
 
 def count(order: Order) -> dict[int, Instructions]:
-    """By process id; the first is the one that makes the calls."""
+    """By process id, in the order in which they began; the first is the one that makes the calls."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "sitecustomize.py").write_text(_WITHOUT_PIDFD)
+        os.mkfifo(f"{folder}/go")
         paths = (folder, str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", ""))
-        done = subprocess.run(
-            [
-                *("valgrind", "--tool=callgrind", "--trace-children=yes"),
-                *(f"--callgrind-out-file={folder}/out.%p", f"--log-file={folder}/log.%p"),
-                *order.command(),
-            ],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            # The same hashes each time, or dicts collide differently and the difference of two runs shows that.
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONHASHSEED": "0"},
-            check=False,
-        )
-        if done.returncode:
-            last_words = " / ".join(done.stderr.strip().splitlines()[-3:])
-            raise RuntimeError(f"under callgrind it ended with {done.returncode}: {last_words}")
-        return {int(path.suffix[1:]): read(path.read_text()) for path in Path(folder).glob("out.*")}
+        with (
+            open(f"{folder}/stderr", "w+") as stderr,
+            subprocess.Popen(
+                [
+                    *("valgrind", "--tool=callgrind", "--trace-children=yes"),
+                    *(f"--callgrind-out-file={folder}/out.%p", f"--log-file={folder}/log.%p"),
+                    *order.command(),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                # The same hashes each time, or dicts collide differently and the difference of two runs shows that.
+                env=os.environ
+                | {
+                    "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+                    "PYTHONHASHSEED": "0",
+                    MEETING: folder,
+                },
+            ) as process,
+        ):
+            try:
+                _wait_done(process, folder)
+                found = {
+                    pid: _profile_so_far(pid, folder) for pid in (process.pid, *descendants(process.pid))
+                }
+                Path(folder, "go").write_text("")
+                process.wait(_SECONDS)
+            except BaseException:
+                process.kill()
+                raise
+            if process.returncode:
+                stderr.seek(0)
+                last_words = " / ".join(stderr.read().strip().splitlines()[-3:])
+                raise RuntimeError(f"under callgrind it ended with {process.returncode}: {last_words}")
+        return {pid: read(found[pid]) for pid in by_birth(found, process.pid)}
+
+
+def _wait_done(process: subprocess.Popen[bytes], folder: str) -> None:
+    """Until all calls are done."""
+    end = monotonic() + _SECONDS
+    while not Path(folder, "done").exists():
+        if process.poll() is not None or monotonic() > end:
+            last_words = Path(folder, "stderr").read_text().strip().splitlines()[-3:]
+            raise RuntimeError(
+                f"under callgrind the calls did not come to their end: {' / '.join(last_words)}"
+            )
+        sleep(0.05)
+
+
+def _profile_so_far(pid: int, folder: str) -> str:
+    """Asked for while the process runs: a worker may be killed at its end, while it still writes."""
+    subprocess.run(
+        ["callgrind_control", "--dump", str(pid)],  # noqa: S607  # wherever the user has it
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=_SECONDS,
+        check=True,
+    )
+    return Path(folder, f"out.{pid}.1").read_text()
 
 
 def read(profile: str) -> Instructions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -57,12 +57,11 @@ class PerCall:
 def per_call(
     none: Mapping[int, Counter[str]], all_of_them: Mapping[int, Counter[str]], calls: int
 ) -> PerCall:
-    """The difference of two runs by process id; processes are known again by the order in which they began."""
+    """The difference of two runs by process id; both in the order in which processes began."""
     columns: list[Counter[str]] = []
-    before: Sequence[Counter[str]] = [none[pid] for pid in sorted(none)]
-    for at, pid in enumerate(sorted(all_of_them)):
+    before = list(none.values())
+    for at, after in enumerate(all_of_them.values()):
         base = before[at] if at < len(before) else Counter[str]()
-        after = all_of_them[pid]
         columns.append(Counter({key: after[key] - base[key] for key in after.keys() | base.keys()}))
     workers: Counter[str] = Counter()
     for column in columns[1:]:
