@@ -11,7 +11,7 @@ SHELL := /bin/bash
 # Two test runs side by side would measure each other, and both would build the same environment.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint types format examples bench failures chaos clean .venv
+.PHONY: help demo test test-quick lint types format examples bench profile failures chaos clean .venv
 
 BIN := .venv/bin
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -91,6 +91,9 @@ examples: .venv ## each example, one after the other
 
 bench: .venv ## hybridrt beside the others and beside the floor (ARGS="--help")
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+profile: .venv ## where the time of one call goes, by strace, callgrind and setprofile: benchmarks/profile.md (ARGS="--help")
+	@$(BIN)/python -m benchmarks.profile $(ARGS)
 
 failures: .venv ## what hybridrt and its peers do when things go wrong, found out by doing it (ARGS="--only hybridrt")
 	@$(BIN)/python -m benchmarks.failures $(ARGS)

@@ -15,8 +15,24 @@ from .contestants.contract import Contestant
 from .measurements import MEASUREMENTS, Scale
 from .results import Results
 
-_QUICK = Scale(calls=200, at_once=2000, seconds=0.0, fresh=2)
-_PACKAGES = ("hybridrt", "uvloop", "anyio", "loky", "pebble")
+_QUICK = Scale(
+    calls=100,
+    at_once=2000,
+    seconds=0.0,
+    fresh=2,
+    trips=1,
+    array_mb=16,
+    sharers=10,
+    stall_mb=20,
+    dicts=10_000,
+    waiting=5000,
+    requests=30,
+    traced=100,
+)
+_PACKAGES = (
+    *("hybridrt", "uvloop", "anyio", "loky", "pebble", "joblib", "mpire", "aiomisc", "aiomultiprocess"),
+    *("trio", "trio-parallel", "numpy", "uvicorn"),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -38,8 +54,10 @@ def main(argv: list[str] | None = None) -> int:
         facts = machine.facts(plan.loop, _PACKAGES)
         results = Results(facts, plan.scale, plan.rounds, runner.run(plan, _tell))
     found = goals.verdicts(results)
+    if options.quick and not options.load:
+        print("Quick and rough: one round, small sizes; most peers stand in the rows of calls at once only.")
     print("\n".join(report.lines(results, contestants)))
-    print("\n".join(goals.lines(found)))
+    print("\n".join(goals.lines(found, results.scale == Scale())))
     if options.json:
         results.save(options.json, found)
     if options.picture:
@@ -53,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description="hybridrt beside its peers and beside the floor."
     )
     add = parser.add_argument
-    add("--quick", action="store_true", help="one round with small counts: under a minute, and rough")
+    add("--quick", action="store_true", help="one round, small sizes, few peers: under a minute, and rough")
     add("--rounds", type=int, help="rounds (5; with --quick 1)")
     add(
         "--only",
@@ -100,6 +118,7 @@ def _plan(options: argparse.Namespace, contestants: dict[str, type[Contestant]])
         tuple(options.add),
         replace(_QUICK if options.quick else Scale(), **given),
         options.timeout,
+        is_lean=options.quick and not chosen,
     )
 
 

@@ -5,12 +5,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import faulthandler
 import importlib
 import json
 import sys
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 from .contestants import everybody
@@ -45,16 +43,6 @@ class Order:
         return cls(**fields | {"scale": Scale(**fields["scale"]), "added": tuple(fields["added"])})
 
 
-def loop_factory(name: str) -> Callable[[], asyncio.AbstractEventLoop]:
-    """Raises ImportError where uvloop is wanted and not there."""
-    if name == "asyncio":
-        return asyncio.SelectorEventLoop
-    import uvloop
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
-
-
 def main() -> None:
     """Carry out the order in ``sys.argv[1]``."""
     order = Order.from_json(sys.argv[1])
@@ -77,7 +65,6 @@ def _carry_out(order: Order) -> dict[str, object]:
         return await measurement.run(contestant, order.scale)
 
     try:
-        with asyncio.Runner(loop_factory=loop_factory(order.loop)) as runner:
-            return {"figures": runner.run(run())}
+        return {"figures": contestant.run(run, order.loop)}
     except Exception as exc:
         return {"error": f"{type(exc).__name__}: {exc}"}

@@ -17,19 +17,26 @@ from .results import Results, amount, better_by, times
 
 _PANELS = (
     ("many", "per_second", "process"),
-    ("many", "per_second", "thread"),
-    ("one", "us", "process"),
-    ("one", "us", "thread"),
     ("many", "cpu_us", "process"),
-    ("many", "cpu_us", "thread"),
+    ("one", "us", "process"),
+    ("array", "sum_ms", "process"),
+    ("array", "back_ms", "process"),
+    ("many", "per_second", "thread"),
+    ("one", "us", "thread"),
+    ("crash", "ms", "process"),
+    ("stall-dicts", "stall_ms", "process"),
+    ("stall-text", "stall_ms", "process"),
+    ("web", "p99_ms", "mixed"),
+    ("waiting", "bytes", "process"),
     ("fresh", "ms", "process"),
     ("memory", "worker_mb", "process"),
 )
+"""Two beside each other, of about the same height."""
 _COLUMNS, _WIDTH, _GAP, _MARGIN, _HEAD = 2, 450, 24, 24, 62
 _LABEL, _VALUE, _RATIO = 142, 76, 40
 """Of a panel's width: the names on the left, the amounts on the right, room for a ratio after the longest bar."""
 _ROW, _BAR, _TOP = 22, 13, 50
-_TICKS = (0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+_TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
 _STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Ubuntu, sans-serif; font-size: 12px; fill: #1f2328 }
@@ -115,20 +122,24 @@ def _panel(
 ) -> _Panel | None:
     measurement = MEASUREMENTS[key]
     figure = next(f for f in measurement.figures if f.key == figure_key)
-    baseline = measurement.baselines[lane][0]
+    of_lane = "process" if lane == "mixed" else lane
+    baseline = measurement.baselines[of_lane][0]
     base = results.median(key, baseline, figure_key)
     if base is None:
         return None
     errors = results.errors()
     entries = []
     for name, contestant in contestants.items():
-        if contestant.lane != lane or (contestant.rank == "floor" and name != measurement.floors.get(lane)):
+        if lane not in (contestant.lane, "mixed"):
+            continue
+        if contestant.rank == "floor" and name != measurement.floors.get(of_lane):
             continue
         value = results.median(key, name, figure_key)
         if value is not None or (key, name) in errors:
             entries.append(_Entry(contestant, value, better_by(value, base, figure) if value else 0.0))
     entries.sort(key=lambda entry: entry.ratio, reverse=True)
-    return _Panel(f"{results.title(figure)}, {lane} lane", contestants[baseline].short, figure, entries)
+    title = results.title(figure) + ("" if lane == "mixed" else f", {lane} lane")
+    return _Panel(title, contestants[baseline].short, figure, entries)
 
 
 def _draw_panel(panel: _Panel) -> str:
@@ -152,7 +163,7 @@ def _draw_panel(panel: _Panel) -> str:
         parts.append(
             f'<line class="{style}" x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{_TOP - 6}" y2="{bottom}"/>'
         )
-        if x(tick) - last > 26:
+        if x(tick) - last > 34:
             last = x(tick)
             parts.append(
                 f'<text class="quiet" x="{last:.1f}" y="{bottom + 14}" text-anchor="middle">{tick:g}×</text>'

@@ -10,7 +10,7 @@ from .contestants.contract import Contestant
 from .measurements import MEASUREMENTS, Figure, Measurement
 from .results import Results, amount, better_by, times
 
-_LABEL, _CELL = 50, 14
+_LABEL, _CELL = 62, 14
 
 
 def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:
@@ -19,13 +19,14 @@ def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterato
     yield f"{m['python']}, {m['loop']}, {m['cores']} cores, {m['cpu'] or m['system']}, load {m['load']}, {m['date']}"
     yield (
         f"Medians of {results.rounds} interleaved round{'s' * (results.rounds != 1)}, each in a fresh interpreter; "
-        f"{results.scale.workers} workers. 'vs': how many times as good; "
+        f"{results.scale.workers} workers; fewer rounds for what is counted or takes long, and for peers in no 'vs'. "
+        "'vs': how many times as good; "
         "'of the floor': 100 % is the least that a call can cost."
     )
     for measurement in MEASUREMENTS.values():
         told = False
         for figure in measurement.figures:
-            for lane in ("process", "thread"):
+            for lane in ("mixed",) if measurement.is_mixed else ("process", "thread"):
                 table = list(_table(results, contestants, measurement, figure, lane))
                 if table and not told:
                     told = True
@@ -49,15 +50,16 @@ def _table(
     rows = []
     for key, contestant in contestants.items():
         row = results.row(measurement.key, key, figure.key)
-        if contestant.lane == lane and row is not None:
+        if lane in (contestant.lane, "mixed") and row is not None:
             rows.append((row, contestant))
     if not rows:
         return
     rows.sort(key=lambda pair: pair[0].value, reverse=figure.better == "higher")
-    floor = measurement.floors.get(lane)
+    of_lane = "process" if lane == "mixed" else lane
+    floor = measurement.floors.get(of_lane)
     others = [
         (f"vs {contestants[key].short}", results.median(measurement.key, key, figure.key))
-        for key in measurement.baselines.get(lane, ())
+        for key in measurement.baselines.get(of_lane, ())
         if key in contestants
     ]
     limit = results.median(measurement.key, floor, figure.key) if floor else None
@@ -65,7 +67,7 @@ def _table(
     heads = [figure.unit.lstrip("/") if figure.unit != "/s" else "calls/s", "least - most"]
     heads += [head for head, _ in others] + ["of the floor"]
     widths = [_CELL, 22, *(max(_CELL, len(head) + 2) for head in heads[2:])]
-    title = f"{results.title(figure)}, {lane} lane"
+    title = results.title(figure) + ("" if lane == "mixed" else f", {lane} lane")
     yield f"  {title:<{_LABEL}}" + "".join(
         f"{head:>{width}}" for head, width in zip(heads, widths, strict=True)
     )
@@ -84,7 +86,13 @@ def _plain(value: float) -> str:
 
 
 def _errors(results: Results, contestants: dict[str, type[Contestant]]) -> Iterator[str]:
+    """One paragraph for all that failed in a measurement for the same reason."""
+    labels: dict[tuple[str, str], list[str]] = {}
     for (measurement, key), error in results.errors().items():
         label = contestants[key].label if key in contestants else key
+        labels.setdefault((measurement, error), []).append(label)
+    for (measurement, error), those in labels.items():
         yield ""
-        yield from textwrap.wrap(f"no {measurement!r} of {label}: {error}", 118, subsequent_indent="   ")
+        yield from textwrap.wrap(
+            f"no {measurement!r} of {', '.join(those)}: {error}", 118, subsequent_indent="   "
+        )

@@ -15,10 +15,11 @@ from time import monotonic, sleep
 
 from .cell import COMMAND, MARK, Order
 from .contestants.contract import Contestant
-from .measurements import Scale
+from .measurements import MEASUREMENTS, Scale
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 10.0
+_NEVER_LEAN = ("many",)
 _FAREWELL_SECONDS = 1.0
 """For a forkserver or a resource tracker to see that its cell has gone, and to clear up."""
 
@@ -35,14 +36,38 @@ class Plan:
     scale: Scale
     seconds: float
     """Most time for one cell."""
+    is_lean: bool = False
+    """Only those that others are compared with stand beside ours, but for calls at once."""
 
     def cells(self) -> Iterator[tuple[int, str, str]]:
-        """(round, measurement, contestant), interleaved; another contestant begins in each round."""
+        """(round, measurement, contestant), interleaved; another contestant begins in each round.
+
+        Peers that no baseline names take part in every other round: so there is time for many of them.
+        """
         for number in range(self.rounds):
             for measurement in self.measurements:
-                keys = [key for key, c in self.contestants.items() if measurement in c.takes]
+                if number >= (MEASUREMENTS[measurement].rounds or self.rounds):
+                    continue
+                keys = [
+                    key
+                    for key in self._contestants_of(measurement)
+                    if not number % 2 or self._is_key(measurement, key)
+                ]
                 for at in range(len(keys)):
                     yield number, measurement, keys[(at + number) % len(keys)]
+
+    def _contestants_of(self, measurement: str) -> list[str]:
+        is_lean = self.is_lean and measurement not in _NEVER_LEAN
+        return [
+            key
+            for key, contestant in self.contestants.items()
+            if measurement in contestant.takes and (not is_lean or self._is_key(measurement, key))
+        ]
+
+    def _is_key(self, measurement: str, contestant: str) -> bool:
+        """Whether it is ours, a floor, or one that others are compared with."""
+        baselines = MEASUREMENTS[measurement].baselines.values()
+        return self.contestants[contestant].rank != "peer" or any(contestant in keys for keys in baselines)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +79,8 @@ class Outcome:
     contestant: str
     figures: dict[str, float]
     error: str | None = None
+    seconds: float = 0.0
+    """What the cell took, with its start and its end."""
 
 
 def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
@@ -66,10 +93,11 @@ def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
             continue
         tell(f"{at + 1}/{len(cells)}  round {number + 1}  {measurement}  {contestant}")
         order = Order(measurement, contestant, plan.loop, plan.added, plan.scale, plan.seconds)
+        began = monotonic()
         figures, error = run_cell(order)
         if error is not None:
             failed.add((measurement, contestant))
-        outcomes.append(Outcome(number, measurement, contestant, figures, error))
+        outcomes.append(Outcome(number, measurement, contestant, figures, error, monotonic() - began))
     tell("")
     return outcomes
 

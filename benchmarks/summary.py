@@ -15,8 +15,19 @@ ROWS = (
     ("the same by `submit`", "many", "per_second", "{:,.0f}", "process-submit"),
     ("parent CPU per call, µs", "many", "cpu_us", "{:.1f}", "process"),
     ("one call at a time in a process, µs", "one", "us", "{:.0f}", "process"),
+    ("64 MiB array sent and summed, ms", "array", "sum_ms", "{:.0f}", "process"),
+    ("64 MiB array there and back, ms", "array", "back_ms", "{:.0f}", "process"),
+    (
+        "worst stall of the loop, 300,000 dicts there and back, ms",
+        "stall-dicts",
+        "stall_ms",
+        "{:.0f}",
+        "process",
+    ),
+    ("p99 of a web server under CPU load, ms", "web", "p99_ms", "{:.1f}", "process"),
     ("first call on a cold pool, ms", "cold", "ms", "{:.0f}", "process"),
     ("a fresh worker, ms", "fresh", "ms", "{:.1f}", "process"),
+    ("from a worker's death to the next result, ms", "crash", "ms", "{:.1f}", "process"),
     ("memory of a worker of its own, MB", "memory", "worker_mb", "{:.1f}", "process"),
     ("10,000 calls at once in threads, calls/s", "many", "per_second", "{:,.0f}", "thread"),
     ("the same by `submit`", "many", "per_second", "{:,.0f}", "thread-submit"),
@@ -29,10 +40,12 @@ COLUMNS = {
 
 
 def table(results: dict[str, Any]) -> str:
-    """Markdown: ours, the standard library's (asyncio's for threads), anyio's, loky's, pebble's."""
+    """Markdown: ours, the standard library's (asyncio's for threads), anyio's, loky's, pebble's; what was measured."""
     lines = ["| | hybridrt | stdlib | anyio | loky | pebble |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
     for title, measurement, figure, form, ours in ROWS:
-        figures = results["medians"][measurement]
+        figures = results["medians"].get(measurement)
+        if figures is None:
+            continue
         names = (f"hybridrt-{ours}", *COLUMNS[ours.partition("-")[0]])
         cells = [form.format(figures[name][figure]) if name in figures else "–" for name in names]
         cells += ["–"] * (5 - len(cells))

@@ -4,11 +4,44 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from typing import Any
 
 
 def noop() -> None:
     """Nothing: all that is measured then is the way there and back."""
+
+
+def itself(value: Any) -> Any:
+    """There and back."""
+    return value
+
+
+def total(array: Any) -> float:
+    """The sum of a numpy array."""
+    return float(array.sum())
+
+
+def edges(array: Any) -> float:
+    """Two numbers of a numpy array: as good as nothing, and yet from both its ends."""
+    return float(array[0]) + float(array[-1])
+
+
+def burn(turns: int) -> int:
+    """CPU-bound, and holds the GIL."""
+    found = 0
+    for i in range(turns):
+        found += i & 3
+    return found
+
+
+def die(note: str) -> None:
+    """Write the time to the file ``note``, and be killed at once."""
+    import signal
+
+    with open(note, "w") as file:
+        file.write(repr(time.monotonic()))
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def hold(folder: str) -> None:
@@ -30,7 +63,40 @@ def meet(folder: str, count: int) -> int:
     return os.getpid()
 
 
+def meet_with_numpy(folder: str, count: int) -> int:
+    """``meet`` by a process that has numpy, and has used it."""
+    import numpy as np
+
+    np.arange(1000).sum()
+    return meet(folder, count)
+
+
 def answer_one(channel: Any) -> None:
     """The whole life of a process that is started for one call: receive it through a pipe, run it, answer."""
     fn, args = channel.recv()
     channel.send(fn(*args))
+
+
+async def awaited(fn: Callable[..., Any], *args: Any) -> Any:
+    """For pools whose workers take coroutine functions only."""
+    return fn(*args)
+
+
+_kept: list[Any] = []
+
+
+def keep(value: Any) -> None:
+    """Make ``value`` what a ``Kept`` becomes in this process."""
+    _kept[:] = [value]
+
+
+def kept() -> Any:
+    """What was given to ``keep`` last."""
+    return _kept[0]
+
+
+class Kept:
+    """Arrives in a worker as the object that its process keeps: how pools without a share of their own do it."""
+
+    def __reduce__(self) -> tuple[Callable[[], Any], tuple[()]]:
+        return kept, ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,16 +14,35 @@ from xml.etree import ElementTree
 
 import pytest
 
+import hybridrt
+from benchmarks import goals, report
+from benchmarks.cell import Order
 from benchmarks.contestants import everybody
 from benchmarks.goals import GOALS, verdicts
 from benchmarks.measurements import MEASUREMENTS, Figure, Scale
 from benchmarks.results import Results, better_by
-from benchmarks.runner import Outcome
+from benchmarks.runner import Outcome, Plan, run_cell
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the floor forks")
 
 ROOT = Path(__file__).resolve().parent.parent
 TINY = ("--quick", "--calls", "3", "--at-once", "20", "--fresh", "1")
+TINY_SCALE = Scale(
+    calls=3,
+    at_once=20,
+    seconds=0.0,
+    fresh=1,
+    trips=1,
+    array_mb=4,
+    sharers=4,
+    stall_mb=2,
+    dicts=500,
+    waiting=500,
+    requests=10,
+    traced=60,
+)
+# What one run of the whole command measures here; the other rows run below, cell by cell.
+MEASURED = ("many", "one", "cold", "fresh", "memory")
 
 EXTRA = """
 import os, subprocess, sys
@@ -103,7 +123,7 @@ def finished(extra: Path) -> Run:
         "absent",
         "dying",
     )
-    only = [word for key in chosen for word in ("--only", key)]
+    only = [word for key in (*MEASURED, *chosen) for word in ("--only", key)]
     files = ("--json", str(extra / "run.json"), "--picture", str(extra / "run.svg"))
     done = run(*TINY, "--rounds", "1", *only, "--add", "extra_contestants", *files, path=extra)
     assert done.returncode == 0, done.stderr
@@ -113,11 +133,35 @@ def finished(extra: Path) -> Run:
 
 def test_every_figure_of_those_who_did_well_is_there(finished: Run) -> None:
     for key in ("hybridrt-process", "hybridrt-thread"):
-        for measurement in everybody()[key].takes:
+        for measurement in set(MEASURED) & set(everybody()[key].takes):
             figures = finished.saved["medians"][measurement][key]
             assert set(figures) == {f.key for f in MEASUREMENTS[measurement].figures}
             assert all(value > 0 for value in figures.values())
     assert "hybridrt to_process" in finished.text
+
+
+@pytest.mark.parametrize(
+    ("measurement", "contestant"),
+    [
+        (key, contestant.key)
+        for contestant in everybody().values()
+        if contestant.rank == "ours"
+        for key in contestant.takes
+        if key not in MEASURED
+    ],
+)
+def test_every_other_row_runs_for_us(measurement: str, contestant: str) -> None:
+    if measurement.startswith("syscalls") and shutil.which("strace") is None:
+        pytest.skip("strace is not installed")
+    if measurement.startswith("memory") and not Path("/proc/self/smaps_rollup").exists():
+        pytest.skip("the system does not tell what memory is private")
+    if measurement == "shared" and not hasattr(hybridrt.Runtime, "share"):
+        pytest.skip("no Runtime.share yet")
+    figures, error = run_cell(Order(measurement, contestant, "asyncio", (), TINY_SCALE, 30.0))
+    assert error is None
+    assert set(figures) == {figure.key for figure in MEASUREMENTS[measurement].figures}
+    # A few hundred calls may fit into memory that the process has already, and a loop may never be late.
+    assert all(value > 0 or key in ("bytes", "growth") for key, value in figures.items())
 
 
 def test_who_fails_is_reported_with_the_reason(finished: Run) -> None:
@@ -197,7 +241,7 @@ def test_the_tables_name_only_what_there_is() -> None:
         for lane, keys in measurement.baselines.items():
             floor = measurement.floors.get(lane)
             for key in (*keys, *([floor] if floor else [])):
-                assert contestants[key].lane == lane
+                assert contestants[key].lane == lane or measurement.is_mixed
                 assert measurement.key in contestants[key].takes
     for goal in GOALS:
         assert goal.figure in {f.key for f in MEASUREMENTS[goal.measurement].figures}
@@ -214,6 +258,51 @@ def test_medians_and_goals_come_from_the_raw_figures() -> None:
     assert (row.value, row.least, row.most, row.rounds) == (2.0, 1.0, 9.0, 3)
     (goal,) = [v for v in verdicts(results) if v["value"] is not None]
     assert (goal["value"], goal["is_met"]) == (0.5, True)
+    missed = verdicts(Results({}, Scale(), 1, [Outcome(0, "crash", "hybridrt-process", {"ms": 10.1})]))
+    assert [(v["value"], v["is_met"]) for v in missed if v["value"] is not None] == [(10.1, False)]
+
+
+def test_the_same_reason_is_told_once_for_all_that_it_stopped() -> None:
+    keys = ("hybridrt-process", "stdlib-process")
+    outcomes = [Outcome(0, "syscalls-one", key, {}, "no strace") for key in keys]
+    machine = {"python": "", "loop": "", "cores": 1, "cpu": "x", "load": 0, "date": ""}
+    text = "\n".join(report.lines(Results(machine, Scale(), 1, outcomes), everybody()))
+    assert (
+        "no 'syscalls-one' of hybridrt to_process, run_in_executor(ProcessPoolExecutor): no strace"
+        in text.replace("\n   ", " ")
+    )
+
+
+def test_goals_are_marked_where_sizes_are_not_theirs() -> None:
+    assert not any("rough" in line for line in goals.lines([], is_full_scale=True))
+    assert any("rough" in line for line in goals.lines([], is_full_scale=False))
+
+
+def test_a_lean_plan_keeps_ours_the_floor_and_those_whom_goals_name() -> None:
+    lean = Plan(tuple(MEASUREMENTS), everybody(), 1, "asyncio", (), Scale(), 1.0, is_lean=True)
+    cells = {(measurement, contestant) for _, measurement, contestant in lean.cells()}
+    for goal in GOALS:
+        for key in (goal.ours, goal.theirs):
+            assert key is None or (goal.measurement, key) in cells
+    assert ("many", "loky") in cells
+    assert ("array", "loky") not in cells
+
+
+def test_what_is_counted_is_not_counted_again_in_each_round() -> None:
+    plan = Plan(("one", "syscalls-one"), everybody(), 3, "asyncio", (), Scale(), 1.0)
+    rounds = [(number, measurement) for number, measurement, key in plan.cells() if key == "hybridrt-process"]
+    assert rounds == [(0, "one"), (0, "syscalls-one"), (1, "one"), (2, "one")]
+
+
+def test_peers_that_nobody_is_compared_with_take_every_other_round() -> None:
+    plan = Plan(("one",), everybody(), 5, "asyncio", (), Scale(), 1.0)
+    rounds: dict[str, list[int]] = {}
+    for number, _, key in plan.cells():
+        rounds.setdefault(key, []).append(number)
+    assert (
+        rounds["hybridrt-process"] == rounds["anyio-process"] == rounds["floor-ping-pong"] == [0, 1, 2, 3, 4]
+    )
+    assert rounds["loky"] == [0, 2, 4]
 
 
 @pytest.mark.parametrize(("better", "expected"), [("higher", 2.0), ("lower", 0.5)])

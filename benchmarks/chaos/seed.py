@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from ..cell import loop_factory
+from ..contestants.contract import loop_factory
 from . import cancels, storm
 from .leftovers import held, left
 from .plan import Storm

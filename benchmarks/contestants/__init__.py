@@ -5,7 +5,21 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 
-from . import anyio_pools, floor_process, floor_thread, loky_pool, ours, pebble_pool, stdlib
+from . import (
+    aiomisc_pool,
+    aiomultiprocess_pool,
+    anyio_pools,
+    floor_local,
+    floor_process,
+    floor_thread,
+    joblib_pool,
+    loky_pool,
+    mpire_pool,
+    ours,
+    pebble_pool,
+    stdlib,
+    trio_parallel_pool,
+)
 from .contract import Contestant
 
 CONTESTANTS: list[type[Contestant]] = [
@@ -15,17 +29,26 @@ CONTESTANTS: list[type[Contestant]] = [
     anyio_pools.ToProcess,
     loky_pool.LokyPool,
     pebble_pool.PebblePool,
+    joblib_pool.Joblib,
+    mpire_pool.Mpire,
+    aiomisc_pool.Aiomisc,
+    aiomultiprocess_pool.Aiomultiprocess,
+    trio_parallel_pool.TrioParallel,
     stdlib.SpawnedProcess,
     stdlib.ForkserverProcess,
     floor_process.PingPong,
     floor_process.Batches,
     floor_process.TaskBatches,
     floor_process.BareFork,
+    floor_local.Copies,
+    floor_local.Idle,
     ours.SubmitToThread,
     ours.ToThread,
     stdlib.ToThread,
     stdlib.ThreadPool,
     anyio_pools.ToThread,
+    aiomisc_pool.AiomiscThreads,
+    stdlib.Inline,
     floor_thread.OneThread,
     floor_thread.Queue,
     floor_thread.TaskQueue,

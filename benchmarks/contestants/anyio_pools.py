@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from .contract import Contestant
+from .contract import STALLS, Contestant
 
 
 class _Anyio(Contestant):
@@ -26,7 +26,12 @@ class ToProcess(_Anyio):
     short = "anyio.to_process"
     lane = "process"
     needs = ("anyio.to_process",)
-    takes = ("one", "many", "cold", "fresh", "memory")
+    takes = (
+        *("one", "many", "syscalls-one", "syscalls-many", "import", "cold", "fresh", "crash"),
+        *("memory", "memory-numpy", "array", *STALLS),
+    )
+    importing = "import anyio"
+    using = "from anyio import to_process"
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return self.run_sync(fn, *args, limiter=self.limiter)

@@ -61,7 +61,7 @@ class PingPong(_Forked):
     key = "floor-ping-pong"
     label = "floor: socketpair, pickle, add_reader"
     short = "the floor"
-    takes = ("one", "cold")
+    takes = ("one", "syscalls-one", "cold")
 
     async def open(self) -> None:
         await super().open()
@@ -91,7 +91,7 @@ class Batches(_Forked):
     key = "floor-batches"
     label = "floor: the same, a loop turn in one go"
     short = "the floor"
-    takes: ClassVar[tuple[str, ...]] = ("many", "memory")
+    takes: ClassVar[tuple[str, ...]] = ("many", "syscalls-many", "memory", "waiting")
 
     async def open(self) -> None:
         await super().open()

@@ -20,7 +20,7 @@ class Queue(Contestant):
     short = "the floor"
     lane = "thread"
     rank = "floor"
-    takes: ClassVar[tuple[str, ...]] = ("many",)
+    takes: ClassVar[tuple[str, ...]] = ("many", "waiting")
 
     async def open(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -68,8 +68,8 @@ class OneThread(Queue):
     short = "the floor"
     takes = ("one",)
 
-    def __init__(self, workers: int) -> None:
-        super().__init__(1)
+    def __init__(self, workers: int, preload: tuple[str, ...] = ()) -> None:
+        super().__init__(1, preload)
 
 
 class TaskQueue(Queue):

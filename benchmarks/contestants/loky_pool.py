@@ -17,7 +17,8 @@ class LokyPool(Contestant):
     short = "loky"
     lane = "process"
     needs = ("loky",)
-    takes = ("one", "many", "cold", "memory")
+    takes = ("one", "many", "import", "cold", "crash", "memory", "memory-numpy", "array")
+    importing = "import asyncio, loky"
 
     async def open(self) -> None:
         import loky
@@ -26,6 +27,13 @@ class LokyPool(Contestant):
 
     async def close(self) -> None:
         self.executor.shutdown(wait=True, kill_workers=True)
+
+    async def recover(self) -> None:
+        """It is broken as a whole."""
+        import loky
+
+        self.executor.shutdown(wait=False, kill_workers=True)
+        self.executor = loky.ProcessPoolExecutor(self.workers)
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return asyncio.wrap_future(self.executor.submit(fn, *args))

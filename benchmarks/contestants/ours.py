@@ -7,15 +7,17 @@ from typing import Any
 
 import hybridrt
 
-from .contract import Contestant
+from .contract import STALLS, Contestant
 
 
 class _Ours(Contestant):
     rank = "ours"
     needs = ("hybridrt.runtime",)
+    importing = "import hybridrt"
+    using = "import hybridrt; hybridrt.Runtime"
 
     async def open(self) -> None:
-        self.runtime = hybridrt.Runtime(threads=self.workers, processes=self.workers)
+        self.runtime = hybridrt.Runtime(threads=self.workers, processes=self.workers, preload=self.preload)
         await self.runtime.__aenter__()
 
     async def close(self) -> None:
@@ -29,10 +31,19 @@ class ToProcess(_Ours):
     label = "hybridrt to_process"
     short = "hybridrt to_process"
     lane = "process"
-    takes = ("one", "many", "cold", "fresh", "memory")
+    takes = (
+        *("one", "many", "syscalls-one", "syscalls-many", "import", "cold", "fresh", "crash"),
+        *("memory", "memory-numpy", "array", "shared", *STALLS, "web"),
+    )
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return self.runtime.to_process(fn, *args)
+
+    async def share(self, value: Any) -> Any:
+        share = getattr(self.runtime, "share", None)
+        if share is None:
+            raise NotImplementedError("this hybridrt has no Runtime.share")
+        return share(value)
 
 
 class SubmitToProcess(_Ours):
@@ -42,7 +53,7 @@ class SubmitToProcess(_Ours):
     label = "hybridrt submit"
     short = "hybridrt submit"
     lane = "process"
-    takes = ("one", "many")
+    takes = ("one", "many", "syscalls-many", "waiting")
 
     async def open(self) -> None:
         await super().open()
@@ -71,7 +82,7 @@ class SubmitToThread(_Ours):
     label = "hybridrt submit"
     short = "hybridrt submit"
     lane = "thread"
-    takes = ("one", "many")
+    takes = ("one", "many", "waiting")
 
     async def open(self) -> None:
         await super().open()

@@ -18,12 +18,16 @@ class PebblePool(Contestant):
     short = "pebble"
     lane = "process"
     needs = ("pebble",)
-    takes = ("one", "many", "cold", "memory")
+    takes = ("one", "many", "import", "cold", "crash", "memory", "memory-numpy", "array")
+    importing = "import asyncio, pebble"
 
     async def open(self) -> None:
         import pebble
 
-        self.pool: Any = pebble.ProcessPool(self.workers, context=multiprocessing.get_context("forkserver"))
+        context = multiprocessing.get_context("forkserver")
+        if self.preload:
+            context.set_forkserver_preload(list(self.preload))
+        self.pool: Any = pebble.ProcessPool(self.workers, context=context)
 
     async def close(self) -> None:
         self.pool.stop()

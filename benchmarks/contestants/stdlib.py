@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
-from ..work import answer_one
-from .contract import Contestant
+from ..work import Kept, answer_one, keep
+from .contract import STALLS, Contestant
 
 
 class _RunInExecutor(Contestant):
@@ -36,10 +36,36 @@ class ProcessPool(_RunInExecutor):
     label = "run_in_executor(ProcessPoolExecutor)"
     short = "ProcessPoolExecutor"
     lane = "process"
-    takes = ("one", "many", "cold", "fresh", "memory")
+    takes = (
+        *("one", "many", "syscalls-one", "syscalls-many", "import", "cold", "fresh", "crash"),
+        *("memory", "memory-numpy", "array", "shared", *STALLS, "waiting", "web"),
+    )
+    importing = "import asyncio, concurrent.futures"
+    using = "import asyncio; from concurrent.futures import ProcessPoolExecutor"
+    most_waiting = 30_000
 
     def make_executor(self) -> Executor:
-        return ProcessPoolExecutor(self.workers, mp_context=multiprocessing.get_context("forkserver"))
+        context = multiprocessing.get_context("forkserver")
+        if self.preload:
+            context.set_forkserver_preload(list(self.preload))
+        return ProcessPoolExecutor(self.workers, mp_context=context)
+
+    async def share(self, value: Any) -> Any:
+        """By the initializer of an executor made for it: each worker gets it once."""
+        self.sharing = ProcessPoolExecutor(
+            self.workers, multiprocessing.get_context("forkserver"), initializer=keep, initargs=(value,)
+        )
+        self.whole, self.executor = self.executor, self.sharing
+        return Kept()
+
+    async def unshare(self, handle: Any) -> None:
+        self.executor = self.whole
+        self.sharing.shutdown()
+
+    async def recover(self) -> None:
+        """It is broken as a whole."""
+        self.executor.shutdown(wait=False)
+        self.executor = self.make_executor()
 
 
 class ThreadPool(_RunInExecutor):
@@ -49,6 +75,8 @@ class ThreadPool(_RunInExecutor):
     label = "run_in_executor(ThreadPoolExecutor)"
     short = "ThreadPoolExecutor"
     lane = "thread"
+    takes = ("one", "many", "cold", "waiting", "web")
+    most_waiting = 30_000
 
     def make_executor(self) -> Executor:
         return ThreadPoolExecutor(self.workers)
@@ -70,6 +98,26 @@ class ToThread(Contestant):
 
     def call(self, fn: Callable[..., Any], *args: Any) -> Awaitable[Any]:
         return asyncio.to_thread(fn, *args)
+
+
+class Inline(Contestant):
+    """No pool at all."""
+
+    key = "inline"
+    label = "on the loop itself"
+    short = "inline"
+    lane = "thread"
+    takes = ("web",)
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def call(self, fn: Callable[..., Any], *args: Any) -> Any:
+        await asyncio.sleep(0)
+        return fn(*args)
 
 
 class SpawnedProcess(Contestant):
