@@ -64,13 +64,16 @@ class Stats:
     """Whether workers start and stay alive."""
 
 
+_CELLS = 68
+
+
 class Histogram:
     """Counts of durations by powers of the square root of two, from a microsecond up: 1 us to 3 hours in 68 cells."""
 
     __slots__ = ("_cells", "count", "worst")
 
     def __init__(self) -> None:
-        self._cells = [0] * 68
+        self._cells = [0] * _CELLS
         self.count = 0
         self.worst = 0.0
 
@@ -79,8 +82,9 @@ class Histogram:
         self.count += 1
         if seconds > self.worst:
             self.worst = seconds
-        square = int(seconds * seconds * 1e12)  # its bit length is twice the logarithm: half powers for free
-        self._cells[min(square.bit_length(), 67)] += 1
+        # The bit length of the square is twice the logarithm: half powers for free.
+        cell = int(seconds * seconds * 1e12).bit_length()
+        self._cells[cell if cell < _CELLS else -1] += 1
 
     def quantile(self, share: float) -> float:
         """A duration that ``share`` of those counted did not exceed, at most 41 % too high; 0.0 where none was."""
