@@ -73,10 +73,14 @@ class ThreadLane:
         job.function = function
         job.number = next(self._numbers)
         job.stop_work = _let_it_go_on
+        exchange = self._exchange
         parked = self._parked
         self._inbox.append((job, copy_context(), fn, args, kwargs))
-        if parked and not self._exchange.is_waking:
-            self._exchange.wake_one()
+        if parked and not exchange.is_waking:
+            # Where outcomes of this very turn are there already, the calls are quick ones, and to wake the thread for
+            # each by itself would cost more than they do: those that follow go together, as soon as the loop turns.
+            if not exchange.outbox or function.in_thread.expected > QUICK_SECONDS:
+                exchange.wake_one()
         self._open += 1
         if self._growth is None and self._open > len(self._threads) - len(parked):
             self._need_threads()
@@ -178,6 +182,8 @@ class ThreadLane:
                 else:
                     counters.failed += 1
                     job.set_exception(presentable(error, where="a thread"))
+        if self._inbox and self._parked and not exchange.is_waking:
+            exchange.wake_one()
         if self._emptied is not None and not self._emptied.done() and not self._open:
             self._emptied.set_result(None)
 
