@@ -20,6 +20,8 @@ waits for its ring before it does anything else: nobody rings at a bell that is 
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -90,10 +92,11 @@ class Exchange:
 class ThreadWorker:
     """One thread, from its start to its end. The loop's thread reads what it runs."""
 
-    __slots__ = ("_bell", "_exchange", "_thread", "running")
+    __slots__ = ("_bell", "_exchange", "_nice", "_thread", "running")
 
-    def __init__(self, exchange: Exchange, bell: Bell, name: str) -> None:
+    def __init__(self, exchange: Exchange, bell: Bell, name: str, nice: int) -> None:
         self._exchange = exchange
+        self._nice = nice
         self._bell = bell
         self.running: Target | None = None
         # A daemon, so that a call that never ends does not hold up the interpreter's exit.
@@ -127,6 +130,9 @@ class ThreadWorker:
         exchange = self._exchange
         inbox = exchange.inbox
         current.here.probe = self.is_unwanted
+        if self._nice and sys.platform == "linux":  # where, against POSIX, a thread may be nice by itself
+            me = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, me, os.getpriority(os.PRIO_PROCESS, me) + self._nice)
         while True:
             if inbox:
                 try:

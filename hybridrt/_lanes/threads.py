@@ -18,6 +18,7 @@ from contextvars import copy_context
 from typing import Any
 
 from .._core.function import Function
+from .._core.gil import is_gil_off
 from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
 from .._engine.failure import presentable
@@ -38,11 +39,26 @@ _SWIFT_THREADS = 4
 
 
 class ThreadLane:
-    """At most ``limit`` threads, which leave after ``idle`` seconds without work."""
+    """At most ``limit`` threads, which leave after ``idle`` seconds without work.
+
+    ``cpus``   as many threads have room to compute at once, where there is no GIL
+    ``nice``   by how much each thread yields to the loop's thread (Linux)
+    """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, *, limit: int, idle: float, numbers: Iterator[int]
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        limit: int,
+        idle: float,
+        numbers: Iterator[int],
+        name: str = "threads",
+        cpus: int = 1,
+        nice: int = 0,
     ) -> None:
+        self._cpus = cpus
+        self._name = name
+        self._nice = nice
         self._loop = loop
         self._numbers = numbers
         self._limit = limit
@@ -76,11 +92,14 @@ class ThreadLane:
         exchange = self._exchange
         parked = self._parked
         self._inbox.append((job, copy_context(), fn, args, kwargs))
-        if parked and not exchange.is_waking:
-            # Where outcomes of this very turn are there already, the calls are quick ones, and to wake the thread for
-            # each by itself would cost more than they do: those that follow go together, as soon as the loop turns.
-            if not exchange.outbox or function.in_thread.expected > QUICK_SECONDS:
-                exchange.wake_one()
+        # Where outcomes of this very turn are there already, the calls are quick ones, and to wake the thread for each by
+        # itself would cost more than they do: those that follow go together, as soon as the loop turns.
+        if (
+            parked
+            and not exchange.is_waking
+            and (not exchange.outbox or function.in_thread.expected > QUICK_SECONDS)
+        ):
+            exchange.wake_one()
         self._open += 1
         if self._growth is None and self._open > len(self._threads) - len(parked):
             self._need_threads()
@@ -105,6 +124,8 @@ class ThreadLane:
             more = self._limit  # nothing moved: whatever runs is blocking
         elif ended - ended_before < _QUICK_CALLS * awake:
             more = awake
+        elif awake < self._cpus and is_gil_off():
+            more = 1  # as quick as they are, another CPU may help
         else:
             more = 0
         more = min(waiting, more)
@@ -117,7 +138,7 @@ class ThreadLane:
     def _start_thread(self) -> None:
         self._started += 1
         bell = new_bell(self._idle, is_first=sum(it.is_swift for it in self._threads) < _SWIFT_THREADS)
-        thread = ThreadWorker(self._exchange, bell, f"hybridrt-{self._started}")
+        thread = ThreadWorker(self._exchange, bell, f"hybridrt-{self._name}-{self._started}", self._nice)
         try:
             thread.start()
         except RuntimeError:
@@ -215,7 +236,7 @@ class ThreadLane:
         """A snapshot."""
         waiting = len(self._inbox)
         return self._counters.snapshot(
-            "threads",
+            self._name,
             limit=self._limit,
             workers=len(self._threads),
             running=max(0, self._open - waiting),
