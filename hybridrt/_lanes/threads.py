@@ -92,8 +92,8 @@ class ThreadLane:
         exchange = self._exchange
         parked = self._parked
         self._inbox.append((job, copy_context(), fn, args, kwargs))
-        # Where outcomes of this very turn are there already, the calls are quick ones, and to wake the thread for each by
-        # itself would cost more than they do: those that follow go together, as soon as the loop turns.
+        # Where outcomes of this very turn are there already, the calls are quick ones, and to wake the thread for each
+        # would cost more than they do: those that follow go together, as soon as the loop turns.
         if (
             parked
             and not exchange.is_waking
