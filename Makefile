@@ -1,6 +1,8 @@
 # Everything a newcomer types. Needs Python 3.11+ with pip and venv, and make; uses uv where it is installed.
 PYTHON   ?= python3
 VERSIONS ?= 3.11 3.12 3.13
+# `make test` has no time for these.
+MORE     ?= 3.14 3.15 3.13t 3.14t
 ARGS     ?=
 # Test files that run side by side; most of their time is waiting. JOBS=0 runs them one by one, as `-s` and `--pdb` need.
 JOBS     ?= 3
@@ -11,7 +13,7 @@ SHELL := /bin/bash
 # Two test runs side by side would measure each other, and both would build the same environment.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick lint types format examples bench profile failures chaos clean .venv
+.PHONY: help demo test test-quick test-more lint types format examples bench profile failures chaos clean .venv
 
 BIN := .venv/bin
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -38,7 +40,8 @@ endef
 define interpreter
 	neighbours=$$($(BIN)/python -c 'import pathlib, sys; print(pathlib.Path(sys.base_prefix).parent)'); \
 	for candidate in python$(1) "$$neighbours"/*$(1).*/bin/python$(1) \
-	                 "$$(pyenv root 2>/dev/null || echo /nonexistent)"/versions/$(1).*/bin/python$(1); do \
+	                 "$$(pyenv root 2>/dev/null || echo /nonexistent)"/versions/$(1).*/bin/python$(1) \
+	                 ~/.cache/pythons/*/bin/python$(1) ~/.cache/pythons/*/usr/bin/python$(1); do \
 	    if "$$candidate" -c 'import ensurepip, venv' >/dev/null 2>&1; then echo "$$candidate"; break; fi; \
 	done
 endef
@@ -57,16 +60,22 @@ demo: .venv ## a loop that stays quick while thousands of real files are read, p
 
 test: lint types test-quick $(VERSIONS:%=test-%) ## everything: lint, types, the tests on each Python that is here
 
+test-more: $(MORE:%=test-%) ## the tests on newer and free-threaded Pythons, each where it is here
+
 test-quick: .venv ## the tests, on this Python only (ARGS="-k word")
 	@echo "== tests: $$($(BIN)/python -V)"
 	@$(BIN)/python $(PYTEST)
 
-$(VERSIONS:%=test-%): test-%: .venv
-	@if [ "$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')" = "$*" ]; then exit 0; fi; \
+# Newer releases of some packages have no wheels for it and are too dear to build.
+test-3.13t: export PIP_CONSTRAINT = tests/constraints-3.13t.txt
+test-3.13t: export UV_CONSTRAINT = tests/constraints-3.13t.txt
+
+$(VERSIONS:%=test-%) $(MORE:%=test-%): test-%: .venv
+	@if [ "$$($(BIN)/python -c 'import sys; print("%d.%d%s" % (*sys.version_info[:2], "t" * ("t" in sys.abiflags)))')" = "$*" ]; then exit 0; fi; \
 	python=$$($(call interpreter,$*)); \
 	if [ -z "$$python" ]; then echo "== tests: Python $* is not here: skipped"; exit 0; fi; \
 	if [ ! -e .venvs/$*/.stamp ] || [ pyproject.toml -nt .venvs/$*/.stamp ]; then $(call environment,.venvs/$*,$$python,test); fi; \
-	echo "== tests: $$(.venvs/$*/bin/python -V)"; \
+	echo "== tests: $$(.venvs/$*/bin/python -VV)"; \
 	.venvs/$*/bin/python $(PYTEST)
 
 lint: .venv ## ruff: rules and format

@@ -22,6 +22,7 @@ from typing import Any
 
 from ._core.function import FunctionBook
 from ._core.settings import Settings
+from ._core.stats import LaneStats
 from ._lanes.contract import DROPPED, LEFT, Lane
 from ._lanes.foreign import ForeignLane
 from ._lanes.threads import ThreadLane
@@ -48,9 +49,34 @@ class OpenLanes:
         self.numbers: itertools.count[int] = itertools.count(1)
         """One for each job, whatever its lane."""
         self.threads: ThreadLane = ThreadLane(
-            loop, limit=settings.threads, idle=settings.thread_idle, numbers=self.numbers
+            loop,
+            limit=settings.threads,
+            idle=settings.thread_idle,
+            numbers=self.numbers,
+            cpus=settings.processes,
         )
+        self._cpu_threads: ThreadLane | None = None
         self.why_closed: str = ""
+
+    @property
+    def cpu_threads(self) -> ThreadLane:
+        """Threads for calls that compute, where there is no GIL; apart, so that those which wait keep their places."""
+        if self._cpu_threads is None:
+            settings = self._settings
+            self._cpu_threads = ThreadLane(
+                self._loop,
+                limit=settings.cpu_threads,
+                idle=settings.thread_idle,
+                numbers=self.numbers,
+                name="cpu_threads",
+                cpus=settings.cpu_threads,
+                nice=settings.nice,
+            )
+        return self._cpu_threads
+
+    def cpu_thread_stats(self) -> LaneStats | None:
+        """A snapshot of these threads; None where they were never needed."""
+        return self._cpu_threads.stats() if self._cpu_threads is not None else None
 
     @property
     def processes(self) -> Lane:
@@ -74,7 +100,7 @@ class OpenLanes:
         return ProcessLane(self._loop, self._book, self._settings, self.numbers)
 
     def _open(self) -> list[Lane]:
-        return [lane for lane in (self.threads, self._processes) if lane is not None]
+        return [lane for lane in (self.threads, self._cpu_threads, self._processes) if lane is not None]
 
     async def close(self, grace: float, why: str = LEFT) -> None:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""

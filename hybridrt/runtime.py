@@ -15,7 +15,8 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.function import COROUTINE, Function, FunctionBook
-from ._core.placement import LOOP, PROCESS, Explanation, explain, place
+from ._core.gil import is_gil_off
+from ._core.placement import CPU_THREAD, LOOP, PROCESS, Explanation, explain, place
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._lanes.contract import FORKED, LEFT
@@ -60,6 +61,7 @@ class Runtime(Verbs):
         if isinstance(processes, Executor):
             processes = None
         self.settings: Settings = Settings.load({"threads": threads, "processes": processes, **settings})
+        self._has_cpu_threads: bool = self.settings.cpu_threads > 0
         self._loop: asyncio.AbstractEventLoop | None = None
         self._book = FunctionBook()
         self._lanes: OpenLanes | None = None
@@ -129,9 +131,11 @@ class Runtime(Verbs):
             self._check_here()
         function = self._book.look_up(fn)
         if lane is None:
-            lane = place(function)
+            lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
         if lane == PROCESS:
             return (self._lanes or self._open_lanes()).processes.submit(function, fn, args, kwargs)
+        if lane == CPU_THREAD:
+            return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs)
         if lane == LOOP:
             return _start_on_loop(next(self._open_lanes().numbers), function, fn, args, kwargs)
         if function.kind == COROUTINE:
@@ -193,11 +197,12 @@ class Runtime(Verbs):
             workers=lanes.processes.workers(),
             loop_lag=lag.snapshot(),
             health=lanes.processes.health(),
+            cpu_threads=lanes.cpu_thread_stats(),
         )
 
     def explain(self, fn: Callable[..., Any]) -> Explanation:
         """Where ``run`` puts ``fn``, why, and what has been measured of it so far."""
-        return explain(self._book.look_up(fn))
+        return explain(self._book.look_up(fn), threads_compute=self._has_cpu_threads and is_gil_off())
 
     # Refusals
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from hybridrt import Runtime
 
 PATIENCE = 10.0
+FREE_THREADED = "t" in getattr(sys, "abiflags", "")
+"""Whether this Python was built to run without the GIL."""
 
 
 async def until(condition: Callable[[], object]) -> None:

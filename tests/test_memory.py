@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import FREE_THREADED
 
 from hybridrt import Runtime
-from hybridrt._engine.memory import OwnMemory, is_shortage
+from hybridrt._engine.memory import OwnMemory, allocator_variables, is_shortage
 
 MB = 1 << 20
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only a peak is known")
@@ -59,6 +60,9 @@ def forget() -> int:
     return meter()
 
 
+@pytest.mark.skipif(
+    FREE_THREADED, reason="its allocator keeps what was freed for a while: the meter counts that"
+)
 async def test_leaks_count_and_what_is_shared_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +127,7 @@ def cap_in_a_child(code: str) -> int:
     """Exit code of a fresh process that ran ``code`` with ``cap`` of 50 MB; 0 where it ran through."""
     script = f"""
 import os
-from hybridrt._engine.memory import MemoryCap
+from hybridrt._engine.memory import MemoryCap, allocator_variables
 MB = {MB}
 try:
     exec({code!r}, {{"cap": MemoryCap(50 * MB), "MB": MB}})
@@ -131,7 +135,8 @@ except MemoryError:
     os._exit(7)
 os._exit(0)
 """
-    return subprocess.run([sys.executable, "-c", script], timeout=30, check=False).returncode
+    environ = os.environ | allocator_variables()
+    return subprocess.run([sys.executable, "-c", script], timeout=30, check=False, env=environ).returncode
 
 
 @pytest.mark.parametrize(
@@ -141,7 +146,13 @@ os._exit(0)
         ("b = bytearray(60 * MB)", 7),
         ("cap.lift(); b = bytearray(60 * MB)", 0),
         ("cap.lift(); cap.hold(); b = bytearray(60 * MB)", 7),
-        ("cap.lift(); b = bytearray(60 * MB); cap.hold(); c = bytearray(5 * MB)", 7),
+        pytest.param(
+            "cap.lift(); b = bytearray(60 * MB); cap.hold(); c = bytearray(5 * MB)",
+            7,
+            marks=pytest.mark.skipif(
+                FREE_THREADED, reason="it has 5 MB in the 32 MB that it has taken already"
+            ),
+        ),
         ("cap.lift(); b = bytearray(60 * MB); cap.hold(); del b; c = bytearray(5 * MB)", 0),
         # Files and shared memory are not what a worker has of its own.
         ("import mmap, sys; m = mmap.mmap(-1, 200 * MB); m[:MB] = bytes(MB)", 0),

@@ -10,7 +10,7 @@ import pytest
 
 from hybridrt import cpu_bound, io_bound
 from hybridrt._core.function import Function
-from hybridrt._core.placement import LANES, LOOP, PROCESS, THREAD, explain, place
+from hybridrt._core.placement import CPU_THREAD, LANES, LOOP, PROCESS, THREAD, explain, place
 
 
 def plain() -> None: ...
@@ -120,3 +120,14 @@ def test_what_takes_no_mark_is_refused_with_what_to_do() -> None:
 def test_what_is_no_function_is_refused(thing: Any) -> None:
     with pytest.raises(TypeError, match=f"@cpu_bound decorates a function, not a {type(thing).__name__}"):
         cpu_bound(thing)
+
+
+def test_where_threads_compute_the_computing_functions_go_to_them_and_nothing_else_does() -> None:
+    for fn in (plain, coroutine, waits, waits_on_the_loop, computes_elsewhere):
+        function = Function(fn)
+        assert place(function, threads_compute=True) == place(function)
+        assert explain(function, threads_compute=True) == explain(function)
+    function = Function(computes)
+    assert place(function, threads_compute=True) == CPU_THREAD
+    assert explain(function, threads_compute=True).lane == THREAD
+    assert "side by side" in explain(function, threads_compute=True).reason

@@ -510,7 +510,8 @@ async def test_a_worker_is_light() -> None:
         await rt.to_process(abs, -1)
         rollup = Path(f"/proc/{await worker_pid(rt)}/smaps_rollup").read_text()
         private = sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private"))
-        assert private < 4096, f"{private} kB of its own"
+        # 3.14 and 3.15 take 5.8 MB.
+        assert private < (4096 if sys.version_info < (3, 14) else 8192), f"{private} kB of its own"
 
 
 async def test_a_call_sent_to_a_worker_that_has_just_died_idle_is_not_lost() -> None:

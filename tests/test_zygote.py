@@ -149,6 +149,9 @@ def test_a_worker_holds_only_its_own_descriptors(zygote: Zygote) -> None:
     second.call(1, abs, -1)
     folder = Path(f"/proc/{second.pid}/fd")
     held = {os.readlink(folder / fd) for fd in os.listdir(folder) if int(fd) > 2}
+    held = {
+        target for target in held if "libffi" not in target
+    }  # which some systems' libffi keeps open itself
     assert len(held) == 4, held  # the lifeline is one
     assert {os.readlink(f"/proc/self/fd/{fd}") for fd in (second.tokens_read, second.box.fd)} < held
     first.close()

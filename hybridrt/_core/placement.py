@@ -12,6 +12,8 @@ LOOP = "loop"
 THREAD = "thread"
 PROCESS = "process"
 LANES = (LOOP, THREAD, PROCESS)
+CPU_THREAD = "cpu thread"
+"""Where ``place`` puts computing functions when threads may compute: threads of their own."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -22,7 +24,10 @@ def io_bound(fn: F) -> F:
 
 
 def cpu_bound(fn: F) -> F:
-    """Declare that ``fn`` mostly computes: ``run`` and ``submit`` put it in a process. Nothing else changes."""
+    """Declare that ``fn`` mostly computes: ``run`` and ``submit`` put it in a process. Nothing else changes.
+
+    Where there is no GIL and ``Runtime(cpu_threads=...)`` asks for it, they put it in a thread.
+    """
     return _declare(fn, PROCESS, "cpu_bound")
 
 
@@ -41,8 +46,10 @@ def _declare(fn: F, lane: str, decorator: str) -> F:
     return fn
 
 
-def place(function: Function) -> str:
-    """The lane of a call to this function."""
+def place(function: Function, *, threads_compute: bool = False) -> str:
+    """The lane of a call to this function, or CPU_THREAD; ``threads_compute``: they may, and side by side."""
+    if threads_compute and function.declared == PROCESS and function.kind != COROUTINE:
+        return CPU_THREAD
     if function.declared is not None and not (function.kind == COROUTINE and function.declared == THREAD):
         return function.declared
     return LOOP if function.kind == COROUTINE else THREAD
@@ -76,14 +83,19 @@ class Explanation:
         )
 
 
-def explain(function: Function) -> Explanation:
+def explain(function: Function, *, threads_compute: bool = False) -> Explanation:
     """The placement of this function with its reason and what has been measured of it."""
 
     def figures(timing: Timing) -> tuple[int, float]:
         return timing.runs, timing.mean
 
-    lane = place(function)
-    if function.declared == THREAD and lane == LOOP:
+    lane = place(function, threads_compute=threads_compute)
+    if lane == CPU_THREAD:
+        lane = THREAD
+        reason = (
+            "it is declared @cpu_bound, and threads compute side by side here (no GIL, cpu_threads is set)"
+        )
+    elif function.declared == THREAD and lane == LOOP:
         reason = "it is declared @io_bound, and a coroutine function waits on the loop itself"
     elif function.declared is not None:
         reason = f"it is declared {'@cpu_bound' if lane == PROCESS else '@io_bound'}"

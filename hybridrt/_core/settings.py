@@ -27,6 +27,11 @@ class Settings:
     processes: int = _setting(
         0, "Most worker processes at once; 0 means one for each CPU that is really ours."
     )
+    cpu_threads: int = _setting(
+        0,
+        "Most `@cpu_bound` calls at once that `run` and `submit` put in threads of their own where Python has no GIL; "
+        "0 means that they go to worker processes there as well.",
+    )
     thread_idle: float = _setting(10.0, "Seconds without work after which a thread leaves.")
     process_idle: float = _setting(60.0, "Seconds without work after which a worker process leaves.")
     max_tasks_per_worker: int = _setting(
@@ -53,7 +58,7 @@ class Settings:
     )
     nice: int = _setting(
         4,
-        "By how much workers yield to the event loop's process where CPUs are scarce: 0 (not at all) to 19.",
+        "By how much workers, and `cpu_threads`, yield to the event loop where CPUs are scarce: 0 (not at all) to 19.",
     )
     oom_score_adj: int = _setting(
         500,
@@ -83,6 +88,7 @@ class Settings:
         """Refuse nonsense where the user can see it, and fill in what depends on the machine."""
         _require_count("threads", self.threads, least=1)
         _require_count("processes", self.processes, least=0)
+        _require_count("cpu_threads", self.cpu_threads, least=0)
         _require_count("max_tasks_per_worker", self.max_tasks_per_worker, least=0)
         _require_count("max_worker_memory", self.max_worker_memory, least=0)
         for name in ("thread_idle", "process_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):

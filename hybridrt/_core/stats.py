@@ -62,6 +62,8 @@ class Stats:
     loop_lag: LoopLag
     health: Health
     """Whether workers start and stay alive."""
+    cpu_threads: LaneStats | None = None
+    """The threads that compute, once they were needed (``Runtime(cpu_threads=...)`` where there is no GIL)."""
 
 
 _CELLS = 68

@@ -190,12 +190,14 @@ _HARMLESS = re.compile(
         | Can't\ (pickle|get)\ local\ object\ '{_NAME}'
         | a\ class\ that\ defines\ __slots__\ without\ defining\ __getstate__\ cannot\ be\ pickled.{{0,30}}
         | no\ default\ __reduce__\ due\ to\ non-trivial\ __cinit__
-        | __reduce(_ex)?__\ must\ return\ a\ string\ or\ tuple
+        | __reduce(_ex)?__\ must\ return\ a\ string\ or\ tuple(,\ not\ {_NAME})?
         | Cannot\ pickle\ files\ .{{0,60}}
         | (Pickling\ an?\ )?{_NAME}\ objects?\ (should\ only|are\ not|cannot|can\ not|can't)\ [\w\ ]{{0,60}}
         )""",
     re.VERBOSE,
 )
+_LOCAL = re.compile(rf"(Can't pickle local object )<function ({_NAME}) at 0x")
+"""As 3.14 has it: with the function's address, which is of no use to anybody."""
 _NOT_FOUND = re.compile(
     rf"(attribute lookup {_NAME} on {_NAME} failed|it's not (found as|the same object as) {_NAME}"
     rf"|import of module '{_NAME}' failed|No module named '?{_NAME}'?)"
@@ -212,6 +214,8 @@ def reason_of(error: BaseException, act: Literal["pickle", "unpickle"] = "pickle
         first = str(error).partition("\n")[0].strip()
         if _HARMLESS.fullmatch(first) or (first and _is_constant(first, error)):
             return first[:200]
+        if found := _LOCAL.match(first):
+            return f"{found[1]}'{found[2]}'"
         if found := _NOT_FOUND.search(first):
             return f"it cannot be found by its name ({found.group()})"
     except BaseException:

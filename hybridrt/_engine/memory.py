@@ -124,6 +124,15 @@ class MemoryCap:
             pass
 
 
+def allocator_variables() -> dict[str, str]:
+    """Environment variables with which an interpreter's allocator takes memory in steps that a cap can count.
+
+    A free-threaded Python takes a whole gigabyte from the system at its start, to share out itself: no limit would be
+    felt before that is used up. So told, it takes 32 MB at a time, and large blocks by themselves.
+    """
+    return {"MIMALLOC_ARENA_RESERVE": "0"} if "t" in getattr(sys, "abiflags", "") else {}
+
+
 def is_shortage(exc: BaseException) -> bool:
     """Whether the exception says that memory could not be had."""
     if isinstance(exc, MemoryError):

@@ -16,6 +16,7 @@ from .._core.native_threads import thread_variables
 from .._core.settings import Settings
 from .child import close_unseen
 from .conditions import Conditions
+from .memory import allocator_variables
 from .zygote import open_control, receive_message, send_message
 
 # Not pathlib, whose import takes as long as a tenth of this package.
@@ -177,6 +178,8 @@ class Nursery:
         settings = self._settings
         environ = dict(os.environ)
         environ.update(thread_variables(settings.worker_threads, environ))
+        if settings.worker_memory_limit:
+            environ.update(allocator_variables())
         # For a runtime inside a worker.
         environ["HYBRIDRT_SHARED_BY"] = str(settings.shared_by * settings.processes)
         return environ

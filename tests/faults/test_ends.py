@@ -95,8 +95,8 @@ def pids_in(lines: list[str]) -> list[int]:
 # leave main is for asyncio's own loop.
 FORKS = [
     *[(how, loop) for how in ("os._exit(0)", "os.abort()", "await use(rt)") for loop in LOOPS],
-    ("sys.exit(0)", "asyncio"),
-    ("1 / 0", "asyncio"),
+    # In a fork that was made within a task, 3.14's asyncio loses every exception that is to end the loop.
+    *[(how, "asyncio") for how in ("sys.exit(0)", "1 / 0") if sys.version_info < (3, 14)],
 ]
 
 
