@@ -31,6 +31,6 @@ def dump(
 
 @cache
 def _class(main_is_shared: bool, reduce_view: Callable[[memoryview], Any]) -> Any:
-    base = main_globals.pickler_class() if main_is_shared else cloudpickle.Pickler
+    base: Any = main_globals.pickler_class() if main_is_shared else cloudpickle.Pickler
     table = ChainMap({memoryview: reduce_view}, *base.dispatch_table.maps)
     return type("Pickler", (base,), {"dispatch_table": table})
