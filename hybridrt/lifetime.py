@@ -18,15 +18,19 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._core.function import FunctionBook
 from ._core.settings import Settings
 from ._core.stats import LaneStats
+from ._engine.shares import Sharing
 from ._lanes.contract import DROPPED, LEFT, Lane
 from ._lanes.foreign import ForeignLane
 from ._lanes.threads import ThreadLane
 from .errors import HybridrtError, RuntimeClosed
+
+if TYPE_CHECKING:
+    from ._engine.share_book import ShareBook
 
 
 class OpenLanes:
@@ -57,6 +61,7 @@ class OpenLanes:
         )
         self._cpu_threads: ThreadLane | None = None
         self.why_closed: str = ""
+        self._sharing = Sharing()
 
     @property
     def cpu_threads(self) -> ThreadLane:
@@ -97,7 +102,30 @@ class OpenLanes:
             )
         from ._lanes.processes import ProcessLane
 
-        return ProcessLane(self._loop, self._book, self._settings, self.numbers)
+        return ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
+
+    @property
+    def share_book(self) -> ShareBook:
+        """What was shared, opened with the first object. Raises RuntimeClosed."""
+        if self.why_closed:
+            raise RuntimeClosed(f"nothing can be shared: {self.why_closed}")
+        if self._sharing.book is None:
+            from ._engine.share_book import ShareBook
+
+            self._sharing.book = ShareBook()
+        book: ShareBook = self._sharing.book
+        return book
+
+    def without_handles(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The arguments with what was shared in place of its handles, for a call that stays in this process.
+
+        Raises TypeError where a handle is another runtime's.
+        """
+        from ._engine.share_book import opened
+
+        return opened(self._sharing.book, args, kwargs)
 
     def _open(self) -> list[Lane]:
         return [lane for lane in (self.threads, self._cpu_threads, self._processes) if lane is not None]
@@ -111,12 +139,16 @@ class OpenLanes:
             await _all_of([lane.close(grace) for lane in self._open()])
         finally:
             self._on_closed()
+            if self._sharing.book is not None:
+                self._sharing.book.close(why)
 
     def forsake(self, why: str) -> None:
         """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         self.why_closed = why
         for lane in self._open():
             lane.forsake(why)
+        if self._sharing.book is not None:
+            self._sharing.book.forsake(why)
 
 
 async def guard(lanes: OpenLanes) -> AsyncGenerator[None, None]:

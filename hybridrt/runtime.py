@@ -19,6 +19,7 @@ from ._core.gil import is_gil_off
 from ._core.placement import CPU_THREAD, LOOP, PROCESS, Explanation, explain, place
 from ._core.settings import Settings
 from ._core.stats import Stats
+from ._engine import shares
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job, LoopJob
@@ -132,6 +133,8 @@ class Runtime(Verbs):
         function = self._book.look_up(fn)
         if lane is None:
             lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+        if shares.in_use and (lane != PROCESS or self._foreign is not None):
+            args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
             return (self._lanes or self._open_lanes()).processes.submit(function, fn, args, kwargs)
         if lane == CPU_THREAD:
@@ -144,6 +147,23 @@ class Runtime(Verbs):
                 "await it here, or run it in a worker with to_process"
             )
         return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
+
+    def share(self, obj: T) -> T:
+        """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.
+
+        ``obj`` is pickled when a call first needs it, and each worker opens it once, however many calls get it: arrays
+        as read-only views of the same memory, everything else as one object for all the calls of that worker, which
+        must not change it. The handle may be anywhere in the arguments. In threads and on the loop an argument that is
+        a handle arrives as ``obj`` itself.
+
+        To type checkers it is what it stands for, so that calls check; but it is for passing on, and has nothing of the
+        object's. ``obj`` must not change once it was shared. When the handle is garbage, or the runtime is left, the
+        copy is forgotten, in the workers too. A handle in a call of another runtime, or of one that has been left, is
+        refused (NotSendable, or TypeError where the call stays in this process).
+        """
+        self._check_here()
+        handle: Any = self._open_lanes().share_book.share(obj)
+        return handle  # type: ignore[no-any-return]
 
     def options(
         self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0

@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 from hybridrt._engine import failure, parcel, wire
 from hybridrt._engine.blackbox import BlackBox
+from hybridrt._engine.hatch import open_hatch
+from hybridrt._engine.side import Side
 from hybridrt._engine.worker import INTERRUPT
 from hybridrt._engine.zygote import open_control, receive_message, send_message
 
@@ -78,8 +80,11 @@ class Worker:
         self._zygote = zygote
         self._reader = wire.FrameReader()
         self._held: Iterator[wire.Frame] = iter(())
+        hatch, far_hatch = open_hatch()
+        self.side = Side(hatch)
         with far:
-            zygote.tell("fork", number, fds=(far.fileno(), self.tokens_read, self.box.fd))
+            zygote.tell("fork", number, fds=(far.fileno(), self.tokens_read, self.box.fd, far_hatch))
+        os.close(far_hatch)
         message, fds = zygote.hear("forked")
         assert message[1] == number
         self.pid: int = message[2]
@@ -104,6 +109,11 @@ class Worker:
                 self._reader.filled(count)
             elif monotonic() > deadline:
                 raise TimeoutError
+        if frame.kind == wire.RELEASED:
+            return self.answer()
+        if frame.kind & wire.CARGO:
+            result = self.side.take_in(bytes(frame.payload)).open()
+            return Answer(frame.kind & ~wire.CARGO, frame.number, frame.extra, parcel.dumps(result))
         return Answer(frame.kind, frame.number, frame.extra, bytes(frame.payload))
 
     def _next_frame(self) -> wire.Frame | None:
@@ -151,6 +161,8 @@ class Worker:
         assert is_readable(self.pidfd)
         self.channel.close()
         self.box.close()
+        self.side.close()
+        self.side.drop()
         for fd in (self.tokens_read, self._tokens_write, self.pidfd):
             os.close(fd)
 

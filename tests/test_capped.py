@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from inspect import iscoroutinefunction
 from typing import Any
@@ -44,10 +45,7 @@ TOO_MUCH: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
         (2 * LIMIT,),
     ),  # LIMIT itself may just fit: a worker may give back some of what it had at its birth
     (many_small, ()),
-    (result_of, (40 * MB,)),
     (result_of, (2 * LIMIT,)),
-    (result_that_only_the_pickle_makes_too_large, ()),
-    (length_of, (bytes(40 * MB),)),
     (length_of, (bytes(2 * LIMIT),)),
     (copies_of, (bytes(10 * MB),)),
     (in_a_coroutine, (2 * LIMIT,)),
@@ -81,6 +79,37 @@ async def test_too_much_is_a_memory_error_and_the_worker_goes_on(
             assert "Raise it, or give the call less to do at once" in note
             assert await rt.to_process(one_block, MB) == MB
         assert await rt.to_process(os.getpid) == pid
+
+
+# These fit, but their pickles do not fit beside them. In shared memory, which does not count, they do.
+ONLY_IN_BAND: list[tuple[Callable[..., Any], tuple[Any, ...]]] = [
+    (result_that_only_the_pickle_makes_too_large, ()),
+    (length_of, (bytes(40 * MB),)),
+]
+
+
+@pytest.mark.parametrize(("fn", "args"), ONLY_IN_BAND)
+async def test_without_shared_memory_a_pickle_takes_too_much_as_well(
+    fn: Callable[..., Any], args: tuple[Any, ...]
+) -> None:
+    async with Runtime(processes=1, worker_memory_limit=LIMIT, arena_limit=4096, preload=("hungry",)) as rt:
+        pid = await rt.to_process(os.getpid)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "hybridrt has no shared memory", RuntimeWarning)
+            for _ in range(2):
+                with pytest.raises(MemoryError) as caught:
+                    await rt.to_process(fn, *args)
+                assert "worker_memory_limit" in caught.value.__notes__[0]
+        assert await rt.to_process(one_block, MB) == MB
+        assert await rt.to_process(os.getpid) == pid
+
+
+async def test_shared_memory_does_not_count() -> None:
+    async with Runtime(processes=1, worker_memory_limit=LIMIT, preload=("hungry",)) as rt:
+        for fn, args in ONLY_IN_BAND:
+            await rt.to_process(fn, *args)
+        assert len(await rt.to_process(result_of, 40 * MB)) == 40 * MB
+        assert await rt.to_process(length_of, memoryview(bytes(4 * LIMIT))) == 4 * LIMIT
 
 
 async def test_what_fits_is_no_error() -> None:

@@ -31,7 +31,7 @@ class Hired:
         self.child = Child(asyncio.get_running_loop(), 7, self.heard.append)
         self.child.give_away(self._take)
 
-    def _take(self, number: int, channel: int, tokens: int, box: int) -> None:
+    def _take(self, number: int, channel: int, tokens: int, box: int, hatch: int) -> None:
         assert number == 7
         self.channel = socket.socket(fileno=os.dup(channel))
         self.tokens = os.dup(tokens)

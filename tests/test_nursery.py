@@ -18,7 +18,8 @@ from helpers import until
 from hybridrt._core.settings import Settings
 from hybridrt._engine import nursery, parcel, wire
 from hybridrt._engine.blackbox import BlackBox
-from hybridrt._engine.conditions import Conditions
+from hybridrt._engine.conditions import ArenaTerms, Conditions
+from hybridrt._engine.hatch import open_hatch
 from hybridrt._engine.nursery import Nursery
 from hybridrt._engine.zygote import receive_message, send_message
 from hybridrt._lanes.listening import Listening
@@ -33,9 +34,11 @@ class Household:
         self.news: list[tuple[Any, ...]] = []
         self.workers: dict[int, tuple[socket.socket, int, int]] = {}
         self.listening = Listening(asyncio.get_running_loop())
+        self.settings = Settings(processes=1, nice=0, preload=preload, **settings)
+        self.terms = ArenaTerms(0, 1, self.settings.shared_by)
         self.nursery = Nursery(
             asyncio.get_running_loop(),
-            settings=Settings(processes=1, nice=0, preload=preload, **settings),
+            settings=self.settings,
             on_forked=self._forked,
             on_refused=lambda number, error: self.news.append(("refused", number, error)),
             on_exited=lambda pid, exitcode: self.news.append(("exited", pid, exitcode)),
@@ -49,15 +52,18 @@ class Household:
         ours.settimeout(PATIENCE)
         read, write = os.pipe()
         box = BlackBox()
+        hatch = open_hatch()
         try:
             with theirs:
-                self.nursery.fork(number, theirs.fileno(), read, box.fd)
+                self.nursery.fork(number, theirs.fileno(), read, box.fd, hatch[1])
         except OSError:
             ours.close()
             raise
         finally:
             os.close(read)
             os.close(write)
+            for fd in hatch:
+                os.close(fd)
             box.close()
         self.workers[number] = (ours, 0, -1)
         return ours
@@ -302,10 +308,13 @@ async def test_a_refused_fork_is_told_with_its_reason(household: Household, fake
     household.fork(3)
     (zygote,) = fake
     assert receive_message(zygote.control) == (("path", sys.path), [])
-    assert receive_message(zygote.control) == (("conditions", Conditions(0, 500, 0, tells_needs=LEARNS)), [])
+    assert receive_message(zygote.control) == (
+        ("conditions", Conditions(0, 500, 0, tells_needs=LEARNS, arenas=household.terms)),
+        [],
+    )
     message, fds = receive_message(zygote.control)
     assert message == ("fork", 3)
-    assert len(fds) == 3
+    assert len(fds) == 4
     for fd in fds:
         os.close(fd)
     send_message(zygote.control, ("refused", 3, 11, "[Errno 11] Resource temporarily unavailable"))
@@ -358,6 +367,9 @@ async def test_a_memory_limit_that_the_system_does_not_keep_is_warned_of(
     told = [receive_message(zygote.control) for _ in range(3)]  # the path, the conditions, the wish for one
     for fd in told[2][1]:
         os.close(fd)
-    assert told[1][0] == ("conditions", Conditions(0, 500, 100_000_000))
+    assert told[1][0] == (
+        "conditions",
+        Conditions(0, 500, 100_000_000, arenas=household.terms),
+    )
 
     await household.close()

@@ -152,7 +152,7 @@ def test_a_worker_holds_only_its_own_descriptors(zygote: Zygote) -> None:
     held = {
         target for target in held if "libffi" not in target
     }  # which some systems' libffi keeps open itself
-    assert len(held) == 4, held  # the lifeline is one
+    assert len(held) == 5, held  # the lifeline is one
     assert {os.readlink(f"/proc/self/fd/{fd}") for fd in (second.tokens_read, second.box.fd)} < held
     first.close()
     second.close()
@@ -250,7 +250,7 @@ def test_a_refused_fork_is_told_and_the_next_one_may_work() -> None:
     zygote = Zygote(boot=REFUSES_ONCE + ORDINARY)  # RLIMIT_NPROC, which root does not have
     ours, far = socket.socketpair()
     with ours, far:
-        zygote.tell("fork", 41, fds=(far.fileno(), 0, 0))
+        zygote.tell("fork", 41, fds=(far.fileno(), 0, 0, 0))
         far.close()
         (_, number, code, text), _ = zygote.hear("refused")
         assert (number, text) == (41, "[Errno 11] Resource temporarily unavailable")

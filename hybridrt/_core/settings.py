@@ -76,6 +76,12 @@ class Settings:
         "(0: no limit; Linux).",
         is_size=True,
     )
+    arena_limit: int = _setting(
+        0,
+        'Most shared memory for large arguments and results, in bytes or as "2GB"; beyond, they go through the sockets '
+        "(0: half of the memory that is ours).",
+        is_size=True,
+    )
     shared_by: int = _setting(
         0,
         "Processes like this one that share the CPUs; 0 means found out: a server's workers, pytest-xdist's, ours.",
@@ -100,7 +106,7 @@ class Settings:
         if not isinstance(self.learn_preload, bool):
             kind = type(self.learn_preload).__name__
             raise TypeError(f"Runtime(learn_preload=...) must be True or False, not {kind}")
-        for name in ("worker_threads", "shared_by", "oom_score_adj", "worker_memory_limit"):
+        for name in ("worker_threads", "shared_by", "oom_score_adj", "worker_memory_limit", "arena_limit"):
             _require_count(name, getattr(self, name), least=0)
         _require_oom_score(self.oom_score_adj)
         _require_room_to_live(self.worker_memory_limit)

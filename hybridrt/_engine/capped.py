@@ -9,11 +9,16 @@ had, there is the desk's ``spare``.
 from __future__ import annotations
 
 from socket import socket
+from typing import TYPE_CHECKING
 
 from . import wire
+from .conditions import ANY_TERMS, ArenaTerms
 from .desk import Desk
 from .memory import MemoryCap
 from .ring import Ring
+
+if TYPE_CHECKING:
+    from .manifest import Cargo
 
 _SPARE = 100_000
 """Bytes; below what malloc takes a mapping of its own for, so that what is freed is there for small objects."""
@@ -22,8 +27,10 @@ _SPARE = 100_000
 class CappedDesk(Desk):
     """The channel of a worker that lives under ``cap``."""
 
-    def __init__(self, channel: socket, ring: Ring, cap: MemoryCap) -> None:
-        super().__init__(channel, ring)
+    def __init__(
+        self, channel: socket, ring: Ring, cap: MemoryCap, hatch: int = -1, arenas: ArenaTerms = ANY_TERMS
+    ) -> None:
+        super().__init__(channel, ring, hatch, arenas)
         self._cap = cap
         self.reader = _UncappedReader(cap)
         self.spare = bytearray(_SPARE)
@@ -39,13 +46,21 @@ class CappedDesk(Desk):
             finally:
                 self._cap.hold()
 
+    def take_in(self, frame: wire.Frame) -> None:
+        """A call with cargo has arrived. Opening it, later, is under the limit."""
+        self._cap.lift()
+        try:
+            super().take_in(frame)
+        finally:
+            self._cap.hold()
+
     def pack_failure(self, exc: BaseException) -> tuple[int, bytes]:
         """As in a desk, with a note on what came of the limit. Lifts it; the answer, which is next, restores it."""
         self._cap.lift()
         self._cap.explain(exc)
         return super().pack_failure(exc)
 
-    def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
+    def answer(self, kind: int, number: int, began: float, payload: bytes | Cargo) -> None:
         """Write one answer, whole, now."""
         self._cap.lift()
         super().answer(kind, number, began, payload)

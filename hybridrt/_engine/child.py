@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 
 from . import wire
 from .blackbox import BlackBox
+from .hatch import open_hatch
+from .side import Side
 from .worker import INTERRUPT
 
 _SEND_BUFFER = 1 << 18
@@ -36,7 +38,7 @@ class Child:
         self.fate = ""  # why we killed it, where we did
         self.ponged = 0  # the last PING that it answered; minus a number: of the one that it has not
         self._loop = loop
-        self._pidfd = self._far_tokens = self._tokens_read = self._tokens_write = -1
+        self._pidfd = self._far_hatch = self._far_tokens = self._tokens_read = self._tokens_write = -1
         self._reader = wire.FrameReader()
         self._backlog: list[memoryview] = []
         self._channel, self._far_channel = socket.socketpair()
@@ -46,6 +48,8 @@ class Child:
             os.set_blocking(self._tokens_write, False)
             self._tokens_read = _reopened(self._far_tokens)
             self.box = BlackBox()
+            hatch, self._far_hatch = open_hatch()
+            self.side = Side(hatch)
         except OSError:
             self.close()
             raise
@@ -57,12 +61,13 @@ class Child:
         self._far_channel.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)
         loop.add_reader(self._channel, on_readable, self)
 
-    def give_away(self, fork: Callable[[int, int, int, int], None]) -> None:
-        """Hand the worker's ends of everything to ``fork(number, channel, tokens, box)``."""
+    def give_away(self, fork: Callable[[int, int, int, int, int], None]) -> None:
+        """Hand the worker's ends of everything to ``fork(number, channel, tokens, box, hatch)``."""
         with self._far_channel:
-            fork(self.number, self._far_channel.fileno(), self._far_tokens, self.box.fd)
+            fork(self.number, self._far_channel.fileno(), self._far_tokens, self.box.fd, self._far_hatch)
         os.close(self._far_tokens)
-        self._far_tokens = -1
+        os.close(self._far_hatch)
+        self._far_tokens = self._far_hatch = -1
 
     def adopt(self, pid: int, pidfd: int) -> None:
         """The worker is there, as ``pid``."""
@@ -214,6 +219,8 @@ class Child:
         if self._channel.fileno() >= 0:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)
+        if hasattr(self, "side"):
+            self.side.close()
         self.forsake()
 
     def forsake(self) -> None:
@@ -221,12 +228,14 @@ class Child:
         self.pid = 0  # it may be another process's by now
         close_unseen(self._channel)
         self._far_channel.close()
-        for fd in (self._far_tokens, self._tokens_read, self._tokens_write, self._pidfd):
+        for fd in (self._far_hatch, self._far_tokens, self._tokens_read, self._tokens_write, self._pidfd):
             if fd >= 0:
                 os.close(fd)
-        self._far_tokens = self._tokens_read = self._tokens_write = self._pidfd = -1
+        self._far_hatch = self._far_tokens = self._tokens_read = self._tokens_write = self._pidfd = -1
         if hasattr(self, "box"):
             self.box.close()
+        if hasattr(self, "side"):
+            self.side.forsake()
         self._backlog.clear()
 
 

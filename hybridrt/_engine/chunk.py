@@ -19,7 +19,7 @@ def run_chunk(fn: Callable[..., Any], batch: Sequence[tuple[Any, ...]]) -> list[
     outcomes = []
     for args in batch:
         try:
-            kind, payload = desk.pack_result(fn(*args))
+            kind, payload = desk.pack_part(fn(*args))
         except Interrupted:
             raise
         except BaseException as exc:

@@ -11,6 +11,17 @@ _OOM_SCORE_ADJ = "/proc/self/oom_score_adj"
 _MOST_OOM_SCORE_ADJ = 1000
 
 
+class ArenaTerms(NamedTuple):
+    """Of how much memory a worker's arenas may be (``memory_budget.arena_parts``)."""
+
+    limit: int = 0
+    processes: int = 1
+    shared_by: int = 1
+
+
+ANY_TERMS = ArenaTerms()
+
+
 class Conditions(NamedTuple):
     """What a worker takes upon itself at birth. Its own children inherit all of it."""
 
@@ -21,6 +32,7 @@ class Conditions(NamedTuple):
     """Whether it says with each answer how much memory it has of its own."""
     tells_needs: bool = False
     """Whether it says which modules its calls had to import."""
+    arenas: ArenaTerms = ANY_TERMS
 
     def take_on(self) -> MemoryCap | None:
         """Live by these, in this process, from now on; the cap where memory is limited."""

@@ -7,12 +7,15 @@ import os
 from collections.abc import Callable
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import wire
 from .current import CoroutineCall, around
 from .desk import Desk
 from .output import running_call
+
+if TYPE_CHECKING:
+    from .manifest import Cargo
 
 _NO_MEMORY = 1
 """Exit code where there is no memory even for the loop's own steps: an error in a callback would be logged and no more,
@@ -80,6 +83,10 @@ class CoroutineLoop:
     def _take(self, desk: Desk, frame: wire.Frame) -> None:
         if frame.kind == wire.COROUTINE:
             self._start(desk, frame)
+        elif frame.kind == wire.COROUTINE | wire.CARGO:
+            desk.take_in(frame)
+            self._start(desk, frame)
+            desk.forget(frame)
         elif frame.kind == wire.CANCEL:
             if frame.number in self._tasks:
                 task, call = self._tasks[frame.number]
@@ -87,7 +94,7 @@ class CoroutineLoop:
                 task.cancel()
         elif frame.kind == wire.PING:
             desk.answer(wire.PONG, frame.number, perf_counter(), b"")
-        elif frame.kind in (wire.CALL, wire.AHEAD):
+        elif frame.kind in (wire.CALL, wire.AHEAD, wire.CALL | wire.CARGO):
             # Sent only when every coroutine of this worker has been answered: the plain loop takes over.
             desk.put_back = frame
             self._leave(stay=True)
@@ -112,11 +119,14 @@ class CoroutineLoop:
         # A done callback, not the end of the task: a task that is cancelled before its first step has no end.
         try:
             self._answer_for(task, desk, number, began)
+            if desk.dock is not None:
+                self._loop.call_soon(desk.report)  # when nobody holds the task any more
         except MemoryError:
             os._exit(_NO_MEMORY)
 
     def _answer_for(self, task: asyncio.Task[Any], desk: Desk, number: int, began: float) -> None:
         _, call = self._tasks.pop(number)
+        payload: bytes | Cargo
         if task.cancelled():
             if call.is_unwanted:
                 kind, payload = wire.STOPPED, b""

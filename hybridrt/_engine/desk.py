@@ -8,12 +8,18 @@ from collections.abc import Callable
 from socket import socket
 from sys import modules
 from time import perf_counter
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import anatomy, parcel, relay, wire
+from .conditions import ANY_TERMS, ArenaTerms
 from .context import within
 from .output import outlet
+from .packing import Outgrown, pack_any
 from .ring import Ring
+
+if TYPE_CHECKING:
+    from .dock import Dock
+    from .manifest import Cargo
 
 _LARGE = 1 << 16
 _HELD_SECONDS = 0.0002
@@ -27,8 +33,11 @@ class Desk:
     here: ClassVar[Desk]
     """In a worker, its desk: for what runs as a call and has answers of its own to pack."""
 
-    def __init__(self, channel: socket, ring: Ring) -> None:
+    def __init__(self, channel: socket, ring: Ring, hatch: int = -1, arenas: ArenaTerms = ANY_TERMS) -> None:
         Desk.here = self
+        self.dock: Dock | None = None  # as soon as something large comes or leaves
+        self._hatch = hatch
+        self._arenas = arenas
         self.channel = channel
         self.holds_answers = False  # some are in the ring, and the parent has not been told
         self._ring = ring
@@ -51,6 +60,8 @@ class Desk:
 
     def receive(self) -> bool:
         """Read what is there, waiting for it; False at the end of the channel."""
+        if self.dock is not None:
+            self.report()
         try:
             count = self.channel.recv_into(self.reader.room())
         except OSError:
@@ -75,6 +86,8 @@ class Desk:
             current_process().authkey = bytes(frame.payload)
         elif frame.kind == wire.SETUP:
             return self._set_up(frame)
+        elif frame.kind in (wire.RELEASED, wire.TRIM, wire.UNSHARE) and self.dock is not None:
+            self.dock.note(frame)
         return frame.kind != wire.QUIT
 
     def _set_up(self, frame: wire.Frame) -> bool:
@@ -100,16 +113,43 @@ class Desk:
             if type(fn) is _Unopened:
                 fn = self._functions[frame.extra] = parcel.loads(fn.data)
                 relay.look_again()
-            call = parcel.loads(frame.payload)
+            call = parcel.loads(frame.payload) if frame.kind < wire.CARGO else self._cargo_of(frame)
         else:
-            fn, *call = parcel.loads(frame.payload)
+            fn, *call = parcel.loads(frame.payload) if frame.kind < wire.CARGO else self._cargo_of(frame)
         if len(call) > 2:
             args, kwargs, luggage = call
-            return within(luggage, fn, is_coroutine=frame.kind == wire.COROUTINE), args, kwargs
+            is_coroutine = frame.kind & ~wire.CARGO == wire.COROUTINE
+            return within(luggage, fn, is_coroutine=is_coroutine), args, kwargs
         args, kwargs = call
         return fn, args, kwargs
 
-    def answer(self, kind: int, number: int, began: float, payload: bytes) -> None:
+    def take_in(self, frame: wire.Frame) -> None:
+        """A call with cargo has arrived; ``unpack_call`` opens it. To be called at once, ``report`` in the end."""
+        self._open_dock().take_in(frame)
+
+    def forget(self, frame: wire.Frame) -> None:
+        """The call was answered, opened or not."""
+        self._open_dock().forget(frame.number)
+
+    def _cargo_of(self, frame: wire.Frame) -> Any:
+        return self._open_dock().arguments(frame.number)
+
+    def _open_dock(self) -> Dock:
+        if self.dock is None:
+            from .dock import Dock
+
+            self.dock = Dock(self._hatch, self._arenas)
+        return self.dock
+
+    def report(self) -> None:
+        """Say which blocks of shared memory are not viewed here any more."""
+        if self.dock is not None and self._is_worker and (frame := self.dock.report()):
+            try:
+                self.channel.sendall(frame)
+            except OSError:
+                pass  # the parent has gone; the next answer, or the end of the channel, ends this
+
+    def answer(self, kind: int, number: int, began: float, payload: bytes | Cargo) -> None:
         """Write one answer, whole: now, or with others if the next call is at hand and quick, as those ahead are.
 
         The parent looks into the ring by itself when a call takes longer than expected.
@@ -125,7 +165,11 @@ class Desk:
             self.before_answer()
         now = perf_counter()
         micros = min(int((now - began) * 1e6), 0xFFFFFFFF)
-        if len(payload) >= _LARGE:
+        if self.dock is not None:
+            self.report()  # first: the next call's arguments may go where this one's were
+        if not isinstance(payload, bytes):
+            self._send_cargo(kind, number, micros, payload)
+        elif len(payload) >= _LARGE:
             self._send(wire.pack_header(len(payload), number, micros, kind))
             self._send(payload)
         else:
@@ -165,10 +209,31 @@ class Desk:
         if payload:
             self._send(wire.pack(wire.NEEDED, 0, micros, payload))
 
-    def pack_result(self, result: object) -> tuple[int, bytes]:
+    def _send_cargo(self, kind: int, number: int, micros: int, cargo: Cargo) -> None:
+        pieces = cargo.payload if isinstance(cargo.payload, list) else [cargo.payload]
+        header = wire.pack_header(sum(map(len, pieces)), number, micros, kind)
+        self._open_dock().hand_over(cargo)
+        self._send(header + pieces[0])
+        for piece in pieces[1:]:
+            self._send(piece)
+
+    def pack_result(self, result: object) -> tuple[int, bytes | Cargo]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""
+        return self._pack(result, self._pack_or_load_up)
+
+    def pack_part(self, result: object) -> tuple[int, bytes]:
+        """The same for a result that travels inside of another."""
+        return self._pack(result, _in_band)
+
+    def _pack_or_load_up(self, result: object) -> tuple[int, bytes | Cargo]:
         try:
-            return wire.RESULT, parcel.dumps(result)
+            return wire.RESULT, pack_any(result)
+        except Outgrown:
+            return wire.RESULT | wire.CARGO, self._open_dock().load_up(result)
+
+    def _pack(self, result: object, pack: Callable[[object], tuple[int, Any]]) -> tuple[int, Any]:
+        try:
+            return pack(result)
         except MemoryError as exc:
             return self.pack_failure(exc)
         except Exception as exc:
@@ -184,6 +249,10 @@ class Desk:
     def pack_failure(self, exc: BaseException) -> tuple[int, bytes]:
         """The answer's kind and payload for an exception of the user's code, without the engine's frames on top."""
         return wire.FAILED, anatomy.pack(exc, dumps=parcel.dumps, loads=parcel.loads, skip_file=_ENGINE)
+
+
+def _in_band(result: object) -> tuple[int, bytes]:
+    return wire.RESULT, parcel.dumps(result)
 
 
 class _Unopened:

@@ -26,16 +26,22 @@ _settled: frozenset[str] = frozenset()
 def dumps(obj: object, protocol: int) -> bytes:
     """``cloudpickle.dumps``, with the globals of ``__main__`` to be found in the worker by ``main_globals``."""
     with io.BytesIO() as file:
-        pickler = _pickler_class()(file, protocol)
-        for known in (vars(sys.modules["__main__"]), _shared):
-            if known is not None:
-                pickler.globals_ref[id(known)] = _MainGlobals(known)
+        pickler = pickler_class()(file, protocol)
+        prepare(pickler)
         pickler.dump(obj)
         return file.getvalue()
 
 
+def prepare(pickler: Any) -> None:
+    """Have a fresh pickler of ``pickler_class`` put a reference in place of the globals."""
+    for known in (vars(sys.modules["__main__"]), _shared):
+        if known is not None:
+            pickler.globals_ref[id(known)] = _MainGlobals(known)
+
+
 @cache
-def _pickler_class() -> Any:
+def pickler_class() -> Any:
+    """The pickler that ``dumps`` uses."""
     import cloudpickle  # not in every worker
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]

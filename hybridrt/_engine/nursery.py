@@ -15,7 +15,7 @@ from typing import Any
 from .._core.native_threads import thread_variables
 from .._core.settings import Settings
 from .child import close_unseen
-from .conditions import Conditions
+from .conditions import ArenaTerms, Conditions
 from .memory import allocator_variables
 from .zygote import open_control, receive_message, send_message
 
@@ -78,12 +78,12 @@ class Nursery:
         """The zygote's process id, or None where there is none now."""
         return self._process.pid if self._process else None
 
-    def fork(self, number: int, channel: int, tokens: int, box: int) -> None:
+    def fork(self, number: int, channel: int, tokens: int, box: int, hatch: int) -> None:
         """Ask for a worker that gets these descriptors; raises OSError where no zygote can be started."""
         for is_second in (False, True):
             try:
                 control = self._control or self._start()
-                send_message(control, ("fork", number), (channel, tokens, box))
+                send_message(control, ("fork", number), (channel, tokens, box, hatch))
                 return
             except (BrokenPipeError, ConnectionResetError):
                 self._hear()  # the zygote has gone, and the news had not reached us
@@ -165,6 +165,7 @@ class Nursery:
             settings.worker_memory_limit,
             tells_memory=settings.max_worker_memory > 0,
             tells_needs=settings.learn_preload and sys.platform == "linux",
+            arenas=ArenaTerms(settings.arena_limit, settings.processes, settings.shared_by),
         )
         send_message(ours, ("conditions", conditions))
         if self._audience is not None:

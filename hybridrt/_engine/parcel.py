@@ -13,6 +13,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
+from typing import Any
 
 from .variables import pickled_with
 
@@ -50,6 +51,20 @@ def dumps_by_value(obj: object) -> bytes:
         return main_globals.dumps(obj, _PROTOCOL)
     data: bytes = cloudpickle.dumps(obj, _PROTOCOL)
     return data
+
+
+def pickle_by_value(
+    file: Any,
+    buffer_callback: Callable[[pickle.PickleBuffer], object],
+    obj: object,
+    reduce_view: Callable[[memoryview], Any],
+) -> None:
+    """``dumps_by_value`` into a file, with buffers out of band; ``reduce_view`` says how a memoryview travels."""
+    global _by_value_is_used
+    from . import by_value
+
+    _by_value_is_used = True
+    by_value.dump(file, buffer_callback, obj, reduce_view, main_is_shared=_main_is_shared)
 
 
 _by_value_is_used = _main_is_shared = False

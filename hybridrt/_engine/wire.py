@@ -25,6 +25,8 @@ PING = 9  # answer PONG from the event loop, if it still turns
 AUDIENCE = 10  # which log records and warnings our process would show (audience.py)
 SETUP = 11  # before any call: run the initializer; payload: the pickled (initializer, initargs)
 AUTHKEY = 12  # what proxies of our multiprocessing managers prove themselves with
+TRIM = 13  # give back memory that nobody uses
+UNSHARE = 14  # the shared object of this number is not needed any more
 
 # from a worker; `extra` is the microseconds that the call took
 RESULT = 16  # payload: the pickled result
@@ -35,7 +37,9 @@ PONG = 20
 READY = 21  # the initializer has run
 NOT_READY = 22  # it failed, and this worker leaves; payload: the packed exception
 NEEDED = 23  # modules that a call had to import (needs.py); payload: their pickled names
+RELEASED = 24  # in both directions: these blocks of the receiver's arenas are viewed no more (cargo.py)
 HELD = 30  # answers are held in the ring (ring.py)
+CARGO = 0x40  # added to the kind of a call or result: the payload is a manifest (manifest.py)
 AFTER_OUTPUT = (
     0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)
 )

@@ -30,7 +30,7 @@ from types import FrameType
 from .._core.interrupt import Interrupted
 from . import current, wire
 from .blackbox import STARTED, UNWANTED, BlackBox
-from .conditions import Conditions
+from .conditions import ArenaTerms, Conditions
 from .desk import Desk
 from .memory import MemoryCap, OwnMemory
 from .output import outlet
@@ -70,13 +70,18 @@ class Worker:
             elif frame.kind == wire.AHEAD:
                 if self._claim(frame.number):
                     self._run(frame)
-            elif frame.kind == wire.COROUTINE:
+            elif frame.kind & ~wire.CARGO == wire.COROUTINE:
                 if not self._serve_coroutines(frame):
                     return
+            elif frame.kind == wire.CALL | wire.CARGO:
+                self._run_with_cargo(frame)
             elif not desk.note(frame):
-                if self._coroutines is not None:
-                    self._coroutines(desk, frame)  # it closes its loop
+                self._end(frame)
                 return
+
+    def _end(self, frame: wire.Frame) -> None:
+        if self._coroutines is not None:
+            self._coroutines(self._desk, frame)  # it closes its loop
 
     def _run(self, frame: wire.Frame) -> None:
         desk = self._desk
@@ -94,6 +99,7 @@ class Worker:
                 fn, args, kwargs = desk.unpack_call(frame)
                 kind, payload = desk.pack_result(fn(*args, **kwargs))
                 self._running = 0
+                fn = args = kwargs = None  # type: ignore[assignment]  # shared memory is free with the answer
             except Interrupted:
                 kind, payload = wire.STOPPED, b""
             except BaseException as exc:
@@ -104,6 +110,14 @@ class Worker:
             kind, payload = wire.STOPPED, b""
         self._running = 0
         desk.answer(kind, number, began, payload)
+
+    def _run_with_cargo(self, frame: wire.Frame) -> None:
+        """Such a call is never written ahead."""
+        self._desk.take_in(frame)
+        try:
+            self._run(frame)
+        finally:
+            self._desk.forget(frame)
 
     def _claim(self, number: int) -> bool:
         """Whether a call written ahead is ours to run: its token was still in the pipe, or is in our hand."""
@@ -141,10 +155,15 @@ class Worker:
         return self._coroutines(self._desk, frame)
 
 
+_WHOLE_OR_NOT = ("logging", "hybridrt._engine.arenas", "hybridrt._engine.berth")
+"""Modules none of whose functions is interrupted. Logging's locks are taken at a fork, too, where an exception is only
+printed; the other two keep books of memory that is shared."""
+
+
 def _is_delicate(at: FrameType | None) -> bool:
     """Whether an exception here would break more than the call: an import, or logging with its lock just taken."""
-    if at is not None and at.f_globals.get("__name__") == "logging":
-        return True  # its locks are taken at a fork, too, where an exception is only printed
+    if at is not None and at.f_globals.get("__name__") in _WHOLE_OR_NOT:
+        return True
     while at is not None:
         if at.f_code.co_filename == "<frozen importlib._bootstrap>":
             return True
@@ -152,14 +171,14 @@ def _is_delicate(at: FrameType | None) -> bool:
     return False
 
 
-def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) -> None:
+def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions, hatch: int = -1) -> None:
     """Be a worker until the parent has had enough; called in a process fresh from the zygote."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # one Ctrl-C is the parent's to answer
     box.record_crashes()
     if not box.report(os.getpid()):
         os._exit(0)
     cap = conditions.take_on()
-    desk = _desk(channel, box, cap)
+    desk = _desk(channel, box, cap, hatch, conditions.arenas)
     if conditions.tells_memory:
         own = OwnMemory()
 
@@ -177,9 +196,9 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions) ->
         Worker(desk, tokens, box).serve()
 
 
-def _desk(channel: socket, box: BlackBox, cap: MemoryCap | None) -> Desk:
+def _desk(channel: socket, box: BlackBox, cap: MemoryCap | None, hatch: int, arenas: ArenaTerms) -> Desk:
     if cap is None:
-        return Desk(channel, box.ring)
+        return Desk(channel, box.ring, hatch, arenas)
     from .capped import CappedDesk
 
-    return CappedDesk(channel, box.ring, cap)
+    return CappedDesk(channel, box.ring, cap, hatch, arenas)

@@ -6,7 +6,7 @@ worker: no guard is needed, and the top level of a script never runs twice.
 
 It speaks with our process over one datagram-like socket (whole messages, descriptors attached):
 
-    to the zygote     ("fork", id) with the worker's channel, token pipe and black box
+    to the zygote     ("fork", id) with the worker's channel, token pipe, black box and hatch
                       ("preload", names)   ("path", sys.path)   ("conditions", of the workers to come)
                       ("audience", what our process would show)
                       ("probe", names, seconds): see in a process of its own whether these may be imported here
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from .probing import Probe
 
 _MOST_MESSAGE = 1 << 17
-_MOST_FDS = 3
+_MOST_FDS = 4
 _PR_SET_CHILD_SUBREAPER = 36
 # Without it a program that a call starts would hold the worker's channel open; macOS has none.
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
@@ -248,12 +248,12 @@ class Zygote:
 
     def _become_worker(self, fds: list[int]) -> Callable[[], None]:
         self._leave_home()
-        channel, tokens, box = fds
+        channel, tokens, box, hatch = fds
         conditions = self._conditions  # not for the zygote itself: it has to be quick when our process dies
 
         def life() -> None:
             gc.enable()
-            worker.main(socket.socket(fileno=channel), tokens, BlackBox(box), conditions)
+            worker.main(socket.socket(fileno=channel), tokens, BlackBox(box), conditions, hatch)
 
         return life
 

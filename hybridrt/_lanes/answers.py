@@ -5,28 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from .._engine import failure, wire
+from .._engine.cargo import Hold
+from .._engine.child import Child
 from .._engine.parcel import loads
 from .._engine.wire import RESULT
 from ..errors import TaskExited
 from .counters import Counters
-from .job import ProcessJob
+from .job import LargeJob, ProcessJob
 from .unsendable import unsendable_result
 
 
-def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None:
+def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters, child: Child, hold: Hold) -> None:
     """Give ``job`` its outcome, and count it."""
     job.payload = b""  # as let_go, which would cost a Python frame per call
     job.fn = None
+    if type(job) is LargeJob:
+        job.let_go()
     if job.done():
+        if frame.kind & wire.CARGO:
+            decline(child, frame)
         counters.cancelled += 1
         return
     kind, _, micros, payload = frame
     seconds = micros * 1e-6
     counters.run_times.record(seconds)
     job.function.in_process.record(seconds)
-    if kind == RESULT:
+    if kind & ~wire.CARGO == RESULT:
         try:
-            result = loads(payload)
+            result = loads(payload) if kind == RESULT else hold.unload(child, payload, wire.CARGO)
         except BaseException as exc:
             counters.failed += 1
             job.set_exception(unsendable_result(job.function.name, "result", failure.presentable(exc)))
@@ -44,3 +50,11 @@ def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None
         job.set_exception(
             TaskExited(f"{job.function.name} raised Interrupted, though nobody had cancelled it")
         )
+
+
+def decline(child: Child, frame: wire.Frame) -> None:
+    """Nobody wants this answer, which has cargo: its memory may be used again."""
+    try:
+        child.side.take_in(frame.payload)
+    except Exception:  # then there is nothing to give back
+        pass

@@ -21,17 +21,20 @@ from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBo
 from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
-from .._engine import parcel, wire
+from .._engine import wire
+from .._engine.cargo import Hold, Outgrown, pack
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
 from .._engine.ring import CAN_BE_READ_UNTOLD
+from .._engine.shares import Sharing
 from .._engine.variables import travellers
-from .answers import deliver
+from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .executor import LaneExecutor
-from .job import Job, ProcessJob
+from .holding import open_hold
+from .job import Job, ProcessJob, large_job
 from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
 from .sending import send_calls
@@ -57,6 +60,7 @@ class ProcessLane:
         settings: Settings,
         numbers: Iterator[int] | None = None,
         setup: Setup | None = None,
+        sharing: Sharing | None = None,
     ) -> None:
         """``numbers`` gives each call its own; several lanes may share it. ``setup`` comes before a worker's first."""
         self._loop = loop
@@ -76,7 +80,7 @@ class ProcessLane:
             on_broken=self._break,
             pump_soon=self._pump_soon,
             take_back=self._take_back,
-            on_watch=self._counters.mark,
+            on_watch=self._on_watch,
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
@@ -94,6 +98,7 @@ class ProcessLane:
         )
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or itertools.count(1)
+        self.hold: Hold = open_hold(loop, settings, sharing)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
@@ -114,7 +119,17 @@ class ProcessLane:
             call = (fn, args, kwargs) if definition is None else (args, kwargs)
             if travellers or TRACER in modules:
                 call = accompany(call)
-            payload = parcel.dumps(call)
+            try:
+                payload = pack(call)
+            except Outgrown:
+                cargo = self.hold.load_up(call)
+                large = large_job(
+                    self._loop, next(self._numbers), function, fn, definition, self._stopping.stop
+                )
+                large.cargo = cargo
+                self._crew.add(large)
+                self._pump_soon()
+                return large
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
@@ -162,6 +177,10 @@ class ProcessLane:
         if self._stuck_check is None and crew.seats_with_calls_ahead():
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
+    def _on_watch(self, now: float) -> None:
+        self._counters.mark(now)
+        self.hold.look_around([child.side for child in self._seats])
+
     def _forget(self, number: int) -> None:
         for child in list(self._seats):  # the garbage collector may call this in any thread
             child.to_forget.append(number)
@@ -187,12 +206,14 @@ class ProcessLane:
         for frame in chain(child.held_frames(), child.frames()):
             if frame.kind >= wire.PONG:
                 frame = self._listening.before(frame)
-                if frame.kind >= wire.PONG:
+                if wire.PONG <= frame.kind < wire.CARGO:
                     self._workforce.hear(child, frame)
                     continue
             job = crew.answered(seat, frame.number, now)
             if job is not None:
-                deliver(job, frame, counters)
+                deliver(job, frame, counters, child, self.hold)
+            elif frame.kind & wire.CARGO:
+                decline(child, frame)
         self._workforce.has_answered(child, seat)
         self._counters.crashes.can_start()
         if crew.waiting:
@@ -301,6 +322,7 @@ class ProcessLane:
         self._closed = self._closed or LOOP_CLOSED
         self._listening.forsake()
         self.executor.abandon(LOOP_CLOSED)
+        self.hold.close()
 
     def close_submit(self, why: str) -> None:
         """Refuse every call from now on, for this reason."""
@@ -312,6 +334,7 @@ class ProcessLane:
         self._closed = why
         self.executor.forsake(why)
         self._workforce.forsake()
+        self.hold.forsake()
         self._listening.forsake()
 
     def _tell_if_empty(self) -> None:
@@ -342,6 +365,7 @@ class ProcessLane:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
                 self._listening.close()
+                self.hold.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""

@@ -9,7 +9,7 @@ from .._core.crew import Seat
 from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.definitions import Definition
-from .job import ProcessJob
+from .job import LargeJob, ProcessJob
 
 _LARGE = 1 << 16
 """Payloads from this size on are not copied together with their header."""
@@ -23,6 +23,10 @@ def send_calls(
     A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
     """
     child: Child = seat.worker
+    if (child.side.berth is not None or type(batch[0]) is LargeJob) and _send_large_ones(
+        batch, child, path_news
+    ):
+        return
     parts: list[bytes] = _forgotten(child) if child.to_forget else []
     ahead: list[int] = []
     if batch[0].is_coroutine:
@@ -58,6 +62,36 @@ def send_calls(
         child.allow(ahead)  # before the calls: a worker that finds no token takes its call for taken back
     if parts:
         child.send(b"".join(parts))
+
+
+def _send_large_ones(
+    batch: list[ProcessJob[Any]], child: Child, path_news: Callable[[Child], list[str] | None]
+) -> bool:
+    """Tell what memory the worker has back, and send the batch where it is of large calls."""
+    if child.side.has_news:
+        child.send(child.side.news())
+    if type(batch[0]) is not LargeJob:
+        return False
+    for job in batch:
+        _send_large(job, child, path_news)
+    return True
+
+
+def _send_large(job: Any, child: Child, path_news: Callable[[Child], list[str] | None]) -> None:
+    """To a worker that has nothing else, or to one that serves coroutines: nothing is written ahead to either."""
+    if job.cargo is None:
+        return  # it has just been let go, and is done
+    parts: list[bytes] = []
+    kind = (wire.COROUTINE if job.is_coroutine else wire.CALL) | job.cargo.flag
+    definition = job.definition
+    if definition is not None and child.known.get(definition.number) != definition.version:
+        _define(definition, child, parts, path_news)
+    pieces = child.side.accept(job.cargo, keep=job.retries > job.crashes)
+    extra = 0 if definition is None else definition.number
+    parts.append(wire.pack_header(sum(map(len, pieces)), job.number, extra, kind))
+    child.send(b"".join([*parts, pieces[0]]))
+    for piece in pieces[1:]:
+        child.send(piece)
 
 
 def _define(

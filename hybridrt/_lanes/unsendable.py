@@ -9,6 +9,7 @@ from typing import Any
 from .._engine.context import values_here
 from .._engine.culprit import Culprit, find_culprit, reason_of
 from .._engine.parcel import dumps_by_value
+from .._engine.shares import Unusable, travelling
 from ..errors import NotSendable
 
 _MOST_ARGUMENTS = 20
@@ -18,6 +19,15 @@ def unsendable_call(
     name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
 ) -> NotSendable:
     """The error for a call whose function or arguments, or what its context brings, cannot be pickled."""
+    with travelling(None):  # a handle of something shared is not what stands in the way
+        return _unsendable_call(name, fn, args, kwargs, error)
+
+
+def _unsendable_call(
+    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
+) -> NotSendable:
+    if isinstance(error, Unusable):
+        return NotSendable(f"{name} cannot be sent to a worker process: {error}")
     context = [(f"context[{name!r}]", value) for name, value in values_here()]
     for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs), *context):
         culprit = find_culprit(thing, root=root, dumps=dumps_by_value)

@@ -18,6 +18,7 @@ from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.staff import FAREWELL_SECONDS, Staff
 from ..errors import WorkerStartError
+from .holding import LEAN_SECONDS
 from .job import ProcessJob
 from .lessons import Lessons
 from .setup import Setup
@@ -61,6 +62,7 @@ class Workforce:
         self._loop = loop
         self._crew = crew
         self._idle = settings.process_idle
+        self._lean = min(self._idle, LEAN_SECONDS)
         self._most_tasks = settings.max_tasks_per_worker or -1
         self._most_memory = settings.max_worker_memory
         self._watch: asyncio.TimerHandle | None = None
@@ -150,6 +152,8 @@ class Workforce:
             self.lessons.needed(frame)
         elif frame.kind == wire.HELD:
             pass  # whatever a worker says, its lane looks for what it holds
+        elif frame.kind == wire.RELEASED:
+            child.side.released(frame.payload)
         elif self._setup is not None and self._setup.ended(child):
             if frame.kind == wire.NOT_READY:
                 self._on_broken(self._setup.has_raised(frame))
@@ -186,7 +190,11 @@ class Workforce:
         self.lessons.go_on()
         for child, seat in tuple(self.seats.items()):
             still = now - seat.progress
+            if child.side.has_news:
+                child.send(child.side.news())
             if not seat.under_way:
+                if still >= self._lean and (frame := child.side.trim()):
+                    child.send(frame)
                 if still >= self._idle and not seat.is_leaving and self._started is None:
                     self._dismiss(child)
             elif still >= _WATCH_SECONDS and self._has_begun_nothing(child, seat) and child.is_stopped():
