@@ -18,6 +18,7 @@ def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None
     job.payload = b""  # as let_go, which would cost a Python frame per call
     job.fn = None
     if job.done():
+        job.let_go()  # its worker may have been at its cargo until now
         counters.cancelled += 1
         return
     kind, _, micros, payload = frame
@@ -35,12 +36,14 @@ def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None
             job.set_result(result)
         return
     counters.failed += 1
+    job.set_exception(failure_of(job.function.name, kind, payload))
+
+
+def failure_of(name: str, kind: int, payload: bytes | memoryview) -> BaseException:
+    """The exception that an answer of this kind, not a result, brings to the caller of ``name``; in any thread."""
     if kind == wire.FAILED:
-        job.set_exception(failure.unpack(bytes(payload), loads=loads))
-    elif kind == wire.UNSENDABLE:
+        return failure.unpack(bytes(payload), loads=loads)
+    if kind == wire.UNSENDABLE:
         where, reason = loads(payload)
-        job.set_exception(unsendable_result(job.function.name, where, reason))
-    else:
-        job.set_exception(
-            TaskExited(f"{job.function.name} raised Interrupted, though nobody had cancelled it")
-        )
+        return unsendable_result(name, where, reason)
+    return TaskExited(f"{name} raised Interrupted, though nobody had cancelled it")

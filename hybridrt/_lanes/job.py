@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .._core.crew import Seat
-from .._core.function import Function, Timing
+from .._core.function import COROUTINE, UNKNOWN, Function, Timing
+from .._engine.cargo import Cargo
 from .._engine.definitions import Definition
 
 T = TypeVar("T")
@@ -74,6 +75,49 @@ class ProcessJob(Job[T]):
         """It is not to be sent again: its function and arguments may go."""
         self.payload = b""
         self.fn = None
+
+
+class LargeJob(ProcessJob[T]):
+    """A job whose call is too large to be packed on the loop: a porter packs it, and it travels as cargo."""
+
+    __slots__ = ("cargo", "make_room")
+
+    cargo: Cargo | None
+    """What is to be sent; None before it has been packed, and when it has been let go."""
+    make_room: Callable[[LargeJob[Any]], None]
+    """Called when it waits no more: another call may be packed in its place. More than once is harmless."""
+
+    def let_go(self) -> None:
+        """It is not to be sent again: its function and arguments may go."""
+        super().let_go()
+        cargo, self.cargo = self.cargo, None
+        if cargo is not None:
+            cargo.release()
+        self.make_room(self)
+
+
+def large_job(
+    loop: asyncio.AbstractEventLoop,
+    number: int,
+    function: Function,
+    fn: Callable[..., Any],
+    definition: Definition | None,
+    stop_work: Callable[[Any], None],
+) -> LargeJob[Any]:
+    """A job of the process lane without its cargo."""
+    job: LargeJob[Any] = LargeJob(loop=loop)
+    job.lane = "process"
+    job.number = number
+    job.function = function
+    job.fn = fn
+    job.definition = definition
+    job.is_coroutine = function.kind == COROUTINE
+    job.stop_work = stop_work
+    job.payload = b""
+    job.timing = UNKNOWN  # so it is never written ahead, nor anything behind it
+    job.seat = job.cargo = None
+    job.retries = job.crashes = 0
+    return job
 
 
 class LoopJob(Job[T]):

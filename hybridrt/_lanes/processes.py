@@ -21,7 +21,8 @@ from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBo
 from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
-from .._engine import parcel, wire
+from .._engine import wire
+from .._engine.cargo import Outgrown, pack
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
@@ -30,10 +31,12 @@ from .._engine.variables import travellers
 from .answers import deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
+from .errands import MARKS
 from .executor import LaneExecutor
-from .job import Job, ProcessJob
+from .job import Job, ProcessJob, large_job
 from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
+from .porters import Porters
 from .sending import send_calls
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
@@ -80,6 +83,7 @@ class ProcessLane:
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
+        self._porters = Porters(loop, self._crew, self._counters, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
@@ -91,6 +95,7 @@ class ProcessLane:
             take_back=self._take_back,
             pump_soon=self._pump_soon,
             tell_if_empty=self._tell_if_empty,
+            withdraw=self._porters.withdraw,
         )
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or itertools.count(1)
@@ -104,7 +109,11 @@ class ProcessLane:
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
-        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker."""
+        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker.
+
+        One that is too large to be pickled here and now is pickled in a thread. Its job fails with NotSendable where it
+        cannot be; and what it is made of must not be changed before it runs.
+        """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
@@ -114,7 +123,15 @@ class ProcessLane:
             call = (fn, args, kwargs) if definition is None else (args, kwargs)
             if travellers or TRACER in modules:
                 call = accompany(call)
-            payload = parcel.dumps(call)
+            try:
+                payload = pack(call)
+            except Outgrown:
+                large = large_job(
+                    self._loop, next(self._numbers), function, fn, definition, self._stopping.stop
+                )
+                self._porters.pack(large, call)
+                self._pump_soon()  # its worker may be hired meanwhile
+                return large
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
@@ -143,6 +160,13 @@ class ProcessLane:
             self._pump_soon()
         return job
 
+    def _look_again(self) -> None:
+        """More calls may wait than before, or none at all."""
+        if self._crew.waiting:
+            self._pump()
+        else:
+            self._tell_if_empty()
+
     def _pump_soon(self) -> None:
         if not self._pump_is_due:
             self._pump_is_due = True
@@ -156,7 +180,7 @@ class ProcessLane:
         """Hire who is wanted and send out what can be sent."""
         crew = self._crew
         self._check_audience()
-        self._workforce.hire_wanted()
+        self._workforce.hire_wanted(self._porters.packing)
         for seat, batch in crew.give_out(monotonic()):
             send_calls(seat, batch, self._path_news)
         if self._stuck_check is None and crew.seats_with_calls_ahead():
@@ -187,6 +211,12 @@ class ProcessLane:
         for frame in chain(child.held_frames(), child.frames()):
             if frame.kind >= wire.PONG:
                 frame = self._listening.before(frame)
+                if frame.kind & MARKS:
+                    job = crew.answered(seat, frame.number, now)
+                    if job is not None:
+                        self._porters.unpack(job, child, frame)
+                        continue
+                    frame = frame._replace(kind=frame.kind & ~MARKS)
                 if frame.kind >= wire.PONG:
                     self._workforce.hear(child, frame)
                     continue
@@ -195,10 +225,7 @@ class ProcessLane:
                 deliver(job, frame, counters)
         self._workforce.has_answered(child, seat)
         self._counters.crashes.can_start()
-        if crew.waiting:
-            self._pump()
-        else:
-            self._tell_if_empty()
+        self._look_again()
 
     # Deaths
 
@@ -214,7 +241,7 @@ class ProcessLane:
         self._fail_waiting(lambda _: error())
 
     def _fail_waiting(self, error: Callable[[str], Exception]) -> None:
-        for job in self._crew.drop_waiting():
+        for job in self._crew.drop_waiting() + self._porters.drop_packing():
             self._counters.failed += 1
             job.set_exception(error(job.function.name))
         self._tell_if_empty()
@@ -226,6 +253,9 @@ class ProcessLane:
         while child.read() > 0 or child.holds_answers():  # that it gave before it died
             self._take_answers(child)
         if not (seat.serves_coroutines and child.box.started):
+            for job in seat.under_way.values():
+                if job.done():
+                    job.let_go()
             # Each earlier call has been answered, no later one has begun.
             self._crew.lost(seat, child.box.started)
         lost = self._crew.remove(seat)
@@ -284,8 +314,8 @@ class ProcessLane:
             "processes",
             limit=self._crew.size,
             workers=len(self._seats),
-            running=self._crew.under_way,
-            waiting=self._crew.waiting,
+            running=self._crew.under_way + self._porters.unpacking,
+            waiting=self._crew.waiting + self._porters.packing,
             learned=self._workforce.lessons.learned(),
         )
 
@@ -300,6 +330,7 @@ class ProcessLane:
     def _loop_closed(self) -> None:
         self._closed = self._closed or LOOP_CLOSED
         self._listening.forsake()
+        self._porters.abandon()
         self.executor.abandon(LOOP_CLOSED)
 
     def close_submit(self, why: str) -> None:
@@ -312,6 +343,7 @@ class ProcessLane:
         self._closed = why
         self.executor.forsake(why)
         self._workforce.forsake()
+        self._porters.forsake()
         self._listening.forsake()
 
     def _tell_if_empty(self) -> None:
@@ -319,7 +351,7 @@ class ProcessLane:
             self._emptied.set_result(None)
 
     def _is_empty(self) -> bool:
-        return not self._crew.waiting and not self._crew.under_way
+        return not (self._crew.waiting or self._crew.under_way or self._porters.is_busy)
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for what was accepted, interrupt the rest, kill what does not stop."""
@@ -335,6 +367,7 @@ class ProcessLane:
             is_cut_short = False
         finally:
             self._abandon_calls()
+            self._porters.dismiss()
             if self._stuck_check is not None:
                 self._stuck_check.cancel()
             self._workforce.kill_busy(DID_NOT_STOP)
@@ -342,10 +375,11 @@ class ProcessLane:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
                 self._listening.close()
+                await self._porters.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
-        jobs = self._crew.drop_waiting()
+        jobs = self._crew.drop_waiting() + self._porters.drop_all()
         running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
         for job in jobs + running:
             job.set_exception(stopped_call(job))

@@ -9,7 +9,7 @@ from .._core.crew import Seat
 from .._engine import parcel, wire
 from .._engine.child import Child
 from .._engine.definitions import Definition
-from .job import ProcessJob
+from .job import LargeJob, ProcessJob
 
 _LARGE = 1 << 16
 """Payloads from this size on are not copied together with their header."""
@@ -23,6 +23,9 @@ def send_calls(
     A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
     """
     child: Child = seat.worker
+    if type(batch[0]) is LargeJob:
+        _send_large(batch[0], child, path_news)
+        return
     parts: list[bytes] = _forgotten(child) if child.to_forget else []
     ahead: list[int] = []
     if batch[0].is_coroutine:
@@ -58,6 +61,24 @@ def send_calls(
         child.allow(ahead)  # before the calls: a worker that finds no token takes its call for taken back
     if parts:
         child.send(b"".join(parts))
+
+
+def _send_large(job: LargeJob[Any], child: Child, path_news: Callable[[Child], list[str] | None]) -> None:
+    """To a worker that has nothing else, or to one that serves coroutines: nothing is written ahead to either."""
+    cargo = job.cargo
+    if cargo is None:
+        return  # it has just been let go, and is done
+    parts: list[bytes] = []
+    kind = (wire.COROUTINE if job.is_coroutine else wire.CALL) | cargo.flag
+    definition = job.definition
+    if definition is not None and child.known.get(definition.number) != definition.version:
+        _define(definition, child, parts, path_news)
+    extra = 0 if definition is None else definition.number
+    pieces = cargo.payload if isinstance(cargo.payload, list) else [cargo.payload]
+    parts.append(wire.pack_header(sum(map(len, pieces)), job.number, extra, kind))
+    child.send(b"".join(parts))
+    child.send_pieces(pieces)
+    job.make_room(job)
 
 
 def _define(
