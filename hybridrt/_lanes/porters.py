@@ -114,17 +114,27 @@ class Porters:
         errand = self._wanted.pop(job.number, None)
         if errand is None:
             return False
+        errand.drop()
         if isinstance(errand, Packing):
             self.packing -= 1
-            if job.number in self._in_stock:
-                self._unwanted.add(errand)
+            is_out = job.number in self._in_stock and not self._take_back(errand)
         else:
             self.unpacking -= 1
+            is_out = True
+        if is_out:
             self._unwanted.add(errand)
-        errand.drop()
         job.let_go()
         if self._to_pack or self._to_unpack:
             self._need_threads()  # the porter that is at it may be stuck in it
+        return True
+
+    def _take_back(self, errand: Packing) -> bool:
+        """Whether no porter had begun it; its token then leads to nothing."""
+        try:
+            self._to_pack.remove(errand)
+        except (ValueError, IndexError):  # a porter has it, or has just taken another one
+            return False
+        self._out -= 1
         return True
 
     def drop_packing(self) -> list[ProcessJob[Any]]:
@@ -136,6 +146,8 @@ class Porters:
         return self._drop(list(self._wanted.values()))
 
     def _drop(self, errands: list[Any]) -> list[ProcessJob[Any]]:
+        for errand in errands:
+            errand.drop()  # first all of them: none is begun in another's place
         for errand in errands:
             self.withdraw(errand.job)
         return [errand.job for errand in errands if not errand.job.done()]
@@ -247,7 +259,10 @@ class Porters:
         try:
             errand = self._to_unpack.popleft()
         except IndexError:
-            errand = self._to_pack.popleft()
+            try:
+                errand = self._to_pack.popleft()
+            except IndexError:
+                return True  # it was taken back
         errand.is_begun = True
         errand.carry(self._hold)
         self._give_back(errand)
