@@ -1,4 +1,4 @@
-"""Large calls and large results are packed and unpacked beside the loop, in order, and can be cancelled at every point."""
+"""Large calls and results are packed and unpacked beside the loop, in order, and can be cancelled at every point."""
 
 from __future__ import annotations
 

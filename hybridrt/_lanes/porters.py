@@ -67,7 +67,10 @@ class Porters:
         self._outbox: deque[Errand | threading.Thread] = deque()
         self._wake_is_pending = False
         self._threads: set[threading.Thread] = set()
+        self._staying = 0  # those among them that were not told to leave
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._out = 0  # errands handed to the threads and not come back
+        self._handed_out = 0  # ever
         self._started = 0
         self._is_over = False
         self._left: asyncio.Future[None] | None = None
@@ -218,13 +221,14 @@ class Porters:
 
     def _hand_out(self) -> None:
         self._out += 1
+        self._handed_out += 1
         self._tokens.put(True)
         self._need_threads()
 
     def _need_threads(self) -> None:
         stuck = sum(errand.is_begun for errand in self._unwanted)
-        if len(self._threads) - stuck < min(MOST_PORTERS, self._out - stuck) and not self._is_over:
-            self._start_thread(is_needed=len(self._threads) <= stuck)
+        if self._staying - stuck < min(MOST_PORTERS, self._out - stuck) and not self._is_over:
+            self._start_thread(is_needed=self._staying <= stuck)
 
     def _start_thread(self, *, is_needed: bool) -> None:
         self._started += 1
@@ -238,21 +242,23 @@ class Porters:
                 self._loop.call_soon(self._carry_here)
         else:
             self._threads.add(thread)
+            self._staying += 1
 
     def _carry_here(self) -> None:
-        if self._carry_one(patience=0.0) and (self._to_pack or self._to_unpack):
+        if self._carry_one(block=False) and (self._to_pack or self._to_unpack):
             self._loop.call_soon(self._carry_here)
 
     def _work(self) -> None:
         """The life of one porter."""
-        while self._carry_one(patience=_IDLE_SECONDS):
+        while self._carry_one():
             pass
         self._give_back(threading.current_thread())
 
-    def _carry_one(self, patience: float) -> bool:
-        """Wait for an errand, and carry it; False where none came, or where it is time to leave."""
+    def _carry_one(self, *, block: bool = True) -> bool:
+        """Wait for an errand, and carry it; False where it is time to leave, or where there is none."""
         try:
-            if not self._tokens.get(patience > 0, patience):
+            # Without a time limit: where several threads wait at one SimpleQueue, it may never come (CPython 3.11).
+            if not self._tokens.get(block):
                 return False
         except Empty:
             return False
@@ -280,6 +286,8 @@ class Porters:
 
     def _drain(self) -> None:
         self._wake_is_pending = False
+        if self._idle_timer is None and not self._is_over:
+            self._idle_timer = self._loop.call_later(_IDLE_SECONDS, self._dismiss_idle, self._handed_out)
         has_settled = False
         while self._outbox:
             what = self._outbox.popleft()
@@ -296,9 +304,15 @@ class Porters:
         thread.join()  # it has said its last word
         if self._left is not None and not self._left.done() and not self._threads:
             self._left.set_result(None)
-        # It may have left in the very moment in which an errand was put in that counted on it.
-        if self._to_pack or self._to_unpack:
-            self._need_threads()
+
+    def _dismiss_idle(self, handed_out_before: int) -> None:
+        self._idle_timer = None
+        if self._handed_out == handed_out_before:
+            for _ in range(self._staying - self._out):
+                self._staying -= 1
+                self._tokens.put(False)
+        if self._staying:
+            self._idle_timer = self._loop.call_later(_IDLE_SECONDS, self._dismiss_idle, self._handed_out)
 
     # The end
 
@@ -308,21 +322,24 @@ class Porters:
             return
         self._is_over = True
         self._drop(list(self._wanted.values()))
-        for _ in self._threads:
+        for _ in range(self._staying):
             self._tokens.put(False)
+        self._staying = 0
 
     async def close(self) -> None:
         """Dismiss the porters and wait for them a while: one that is stuck in the user's code cannot be stopped."""
         self.dismiss()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         try:
             if self._threads:
                 self._left = self._loop.create_future()
                 await asyncio.wait([self._left], timeout=_FAREWELL_SECONDS)
         finally:
-            for errand in self._unwanted:
-                if errand.is_begun and self._threads:
-                    warnings.warn(still_at(errand), RuntimeWarning, stacklevel=2)
             self._hold.close()
+            for errand in self._unwanted if self._threads else ():
+                if errand.is_begun:
+                    warnings.warn(still_at(errand), RuntimeWarning, stacklevel=2)
 
     def abandon(self) -> None:
         """The loop was closed under us: nobody can be waited for."""
