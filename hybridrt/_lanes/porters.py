@@ -50,13 +50,14 @@ class Porters:
         loop: asyncio.AbstractEventLoop,
         crew: Crew[ProcessJob[Any]],
         counters: Counters,
+        hold: Hold,
         on_settled: Callable[[], None],
     ) -> None:
         self._loop = loop
         self._crew = crew
         self._counters = counters
         self._on_settled = on_settled
-        self._hold = Hold()
+        self._hold = hold
         self._wanted: dict[int, Errand] = {}  # by number of the job
         self._unwanted: set[Errand] = set()  # handed to the threads, withdrawn, and not come back
         self._queued: deque[Packing] = deque()  # too far ahead of the workers
@@ -336,7 +337,6 @@ class Porters:
                 self._left = self._loop.create_future()
                 await asyncio.wait([self._left], timeout=_FAREWELL_SECONDS)
         finally:
-            self._hold.close()
             for errand in self._unwanted if self._threads else ():
                 if errand.is_begun:
                     warnings.warn(still_at(errand), RuntimeWarning, stacklevel=2)
@@ -344,9 +344,7 @@ class Porters:
     def abandon(self) -> None:
         """The loop was closed under us: nobody can be waited for."""
         self.dismiss()
-        self._hold.close()
 
     def forsake(self) -> None:
         """In a process forked from ours, where the porters are not."""
         self._is_over = True
-        self._hold.forsake()

@@ -22,7 +22,7 @@ from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
 from .._engine import wire
-from .._engine.cargo import Outgrown, pack
+from .._engine.cargo import Hold, Outgrown, pack
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
@@ -83,7 +83,8 @@ class ProcessLane:
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
-        self._porters = Porters(loop, self._crew, self._counters, self._look_again)
+        self._hold = Hold()
+        self._porters = Porters(loop, self._crew, self._counters, self._hold, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
@@ -331,6 +332,7 @@ class ProcessLane:
         self._closed = self._closed or LOOP_CLOSED
         self._listening.forsake()
         self._porters.abandon()
+        self._hold.close()
         self.executor.abandon(LOOP_CLOSED)
 
     def close_submit(self, why: str) -> None:
@@ -344,6 +346,7 @@ class ProcessLane:
         self.executor.forsake(why)
         self._workforce.forsake()
         self._porters.forsake()
+        self._hold.forsake()
         self._listening.forsake()
 
     def _tell_if_empty(self) -> None:
@@ -375,7 +378,10 @@ class ProcessLane:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
                 self._listening.close()
-                await self._porters.close()
+                try:
+                    await self._porters.close()
+                finally:
+                    self._hold.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
