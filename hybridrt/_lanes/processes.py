@@ -33,11 +33,11 @@ from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .errands import MARKS
 from .executor import LaneExecutor
-from .job import Job, ProcessJob, large_job
+from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
 from .porters import Porters
-from .sending import send_calls
+from .sending import send_calls, send_large
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
@@ -183,7 +183,10 @@ class ProcessLane:
         self._check_audience()
         self._workforce.hire_wanted(self._porters.packing)
         for seat, batch in crew.give_out(monotonic()):
-            send_calls(seat, batch, self._path_news)
+            if type(batch[0]) is LargeJob:
+                send_large(seat, batch[0], self._path_news)
+            else:
+                send_calls(seat, batch, self._path_news)
         if self._stuck_check is None and crew.seats_with_calls_ahead():
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
@@ -226,7 +229,10 @@ class ProcessLane:
                 deliver(job, frame, counters)
         self._workforce.has_answered(child, seat)
         self._counters.crashes.can_start()
-        self._look_again()
+        if crew.waiting:  # as in _look_again, which is a Python frame
+            self._pump()
+        else:
+            self._tell_if_empty()
 
     # Deaths
 

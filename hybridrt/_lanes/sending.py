@@ -23,9 +23,6 @@ def send_calls(
     A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
     """
     child: Child = seat.worker
-    if type(batch[0]) is LargeJob:
-        _send_large(batch[0], child, path_news)
-        return
     parts: list[bytes] = _forgotten(child) if child.to_forget else []
     ahead: list[int] = []
     if batch[0].is_coroutine:
@@ -63,11 +60,17 @@ def send_calls(
         child.send(b"".join(parts))
 
 
-def _send_large(job: LargeJob[Any], child: Child, path_news: Callable[[Child], list[str] | None]) -> None:
-    """To a worker that has nothing else, or to one that serves coroutines: nothing is written ahead to either."""
+def send_large(
+    seat: Seat[ProcessJob[Any]], job: LargeJob[Any], path_news: Callable[[Child], list[str] | None]
+) -> None:
+    """Send a call that was packed, and that ``seat`` holds already, with its function if its worker does not know it.
+
+    That worker has nothing else, or serves coroutines: nothing is written ahead to either.
+    """
     cargo = job.cargo
     if cargo is None:
         return  # it has just been let go, and is done
+    child: Child = seat.worker
     parts: list[bytes] = []
     kind = (wire.COROUTINE if job.is_coroutine else wire.CALL) | cargo.flag
     definition = job.definition
