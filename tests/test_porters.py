@@ -126,6 +126,19 @@ async def test_functions_by_value_and_their_large_arguments(tmp_path: Path) -> N
         assert await place.rt.to_process(lambda: len(filler)) == len(FILLER)
 
 
+async def test_a_function_that_brings_something_large_is_never_packed_on_the_loop(tmp_path: Path) -> None:
+    a_filler, gate = FILLER, Gate()
+    gate.open()
+
+    def count(more: int) -> tuple[int, str]:
+        return len(a_filler) + more, str(gate)
+
+    async with a_place(tmp_path) as place:
+        for i in range(4):
+            assert await place.rt.to_process(count, i) == (len(FILLER) + i, "passed")
+    assert gate.threads and all(name.startswith("hybridrt-porter") for name in gate.threads)
+
+
 async def test_the_loop_turns_while_a_call_is_packed_and_while_its_result_is_unpacked(tmp_path: Path) -> None:
     rows = [{"i": i, "l": [i]} for i in range(100_000)]
     async with a_place(tmp_path) as place:

@@ -42,6 +42,10 @@ def pack(call: object) -> bytes:
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
+pack_any = pack
+"""The same for anything, such as a function by value."""
+
+
 class Cargo:
     """One packed call on its way: ``payload`` goes into the frame, ``flag`` into its kind."""
 

@@ -23,17 +23,18 @@ _PROTOCOL = 5
 class Errand(ABC):
     """One thing to be done by a porter for ``job``."""
 
-    __slots__ = ("is_begun", "is_unwanted")
+    __slots__ = ("error", "is_begun", "is_unwanted")
 
     job: ProcessJob[Any]
 
     def __init__(self) -> None:
+        self.error: BaseException | None = None
         self.is_begun = False
         self.is_unwanted = False
 
     @abstractmethod
     def carry(self, hold: Hold) -> None:
-        """Do it, in a porter's thread; never raises."""
+        """Do it, in a porter's thread. Raises only where there is no memory even for saying so."""
 
     @abstractmethod
     def drop(self) -> None:
@@ -43,7 +44,7 @@ class Errand(ABC):
 class Packing(Errand):
     """A call that is to be packed; then it is ``cargo``, or there is an ``error``."""
 
-    __slots__ = ("_call", "_context", "cargo", "error", "job")
+    __slots__ = ("_call", "_context", "cargo", "job")
 
     job: LargeJob[Any]
 
@@ -53,7 +54,6 @@ class Packing(Errand):
         self._call: tuple[Any, ...] | None = call
         self._context: Context = copy_context()  # what a __reduce__ sees is the caller's
         self.cargo: Cargo | None = None
-        self.error: Exception | None = None
 
     def carry(self, hold: Hold) -> None:
         call, self._call = self._call, None
@@ -98,7 +98,7 @@ def _try_to_pickle(obj: object) -> bytes:
 class Unpacking(Errand):
     """An answer that is to be unpacked; then ``result``, or ``error`` where that is set."""
 
-    __slots__ = ("_child", "_flag", "_kind", "_payload", "error", "job", "micros", "result")
+    __slots__ = ("_child", "_flag", "_kind", "_payload", "job", "micros", "result")
 
     def __init__(self, job: ProcessJob[Any], child: Child, frame: wire.Frame) -> None:
         """``frame`` has its marks yet. Its payload is copied here, unless it owns its memory."""
@@ -110,7 +110,6 @@ class Unpacking(Errand):
         self._payload: bytes | memoryview = frame.payload if frame.kind & wire.LARGE else bytes(frame.payload)
         self.micros = frame.extra
         self.result: Any = None
-        self.error: BaseException | None = None
 
     def is_heavy(self, hold: Hold) -> bool:
         """Whether it is to be done off the loop."""
@@ -121,11 +120,11 @@ class Unpacking(Errand):
         if self.is_unwanted and not self._flag:
             return  # cargo has to be opened all the same, so that its memory is free again
         name = self.job.function.name
-        if self._kind != wire.RESULT:
-            self.error = failure_of(name, self._kind, payload)
-            return
         try:
-            self.result = hold.unload(self._child, payload, self._flag)
+            if self._kind == wire.RESULT:
+                self.result = hold.unload(self._child, payload, self._flag)
+            else:
+                self.error = failure_of(name, self._kind, payload)
         except BaseException as exc:
             self.error = unsendable_result(name, "result", failure.presentable(exc))
         if self.is_unwanted or self.job.done():

@@ -24,7 +24,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from .._core.crew import Crew
-from .._engine import wire
+from .._engine import failure, wire
 from .._engine.cargo import Hold
 from .._engine.child import Child
 from .counters import Counters
@@ -271,7 +271,10 @@ class Porters:
             except IndexError:
                 return True  # it was taken back
         errand.is_begun = True
-        errand.carry(self._hold)
+        try:
+            errand.carry(self._hold)
+        except BaseException as exc:
+            errand.error = failure.presentable(exc)
         self._give_back(errand)
         return True
 
