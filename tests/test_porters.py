@@ -238,7 +238,7 @@ async def test_few_calls_are_packed_ahead_of_the_workers(is_coroutine: bool, tmp
         place.let_go()
         await busy
         await asyncio.gather(*jobs[1:])
-        assert place.noted[-5:] == list("12345")
+        assert sorted(place.noted[-5:]) == list("12345")  # the second may be packed before the first
         assert [gate.passers for gate in gates] == [1] * 6
 
 

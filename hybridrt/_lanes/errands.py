@@ -23,11 +23,10 @@ _PROTOCOL = 5
 class Errand(ABC):
     """One thing to be done by a porter for ``job``."""
 
-    __slots__ = ("error", "is_begun", "is_unwanted")
+    __slots__ = ("error", "is_begun", "is_unwanted", "job")
 
-    job: ProcessJob[Any]
-
-    def __init__(self) -> None:
+    def __init__(self, job: ProcessJob[Any]) -> None:
+        self.job = job
         self.error: BaseException | None = None
         self.is_begun = False
         self.is_unwanted = False
@@ -44,13 +43,11 @@ class Errand(ABC):
 class Packing(Errand):
     """A call that is to be packed; then it is ``cargo``, or there is an ``error``."""
 
-    __slots__ = ("_call", "_context", "cargo", "job")
-
-    job: LargeJob[Any]
+    __slots__ = ("_call", "_context", "cargo", "large")
 
     def __init__(self, job: LargeJob[Any], call: tuple[Any, ...]) -> None:
-        super().__init__()
-        self.job = job
+        super().__init__(job)
+        self.large = job  # the same, as what it is
         self._call: tuple[Any, ...] | None = call
         self._context: Context = copy_context()  # what a __reduce__ sees is the caller's
         self.cargo: Cargo | None = None
@@ -98,12 +95,11 @@ def _try_to_pickle(obj: object) -> bytes:
 class Unpacking(Errand):
     """An answer that is to be unpacked; then ``result``, or ``error`` where that is set."""
 
-    __slots__ = ("_child", "_flag", "_kind", "_payload", "job", "micros", "result")
+    __slots__ = ("_child", "_flag", "_kind", "_payload", "micros", "result")
 
     def __init__(self, job: ProcessJob[Any], child: Child, frame: wire.Frame) -> None:
         """``frame`` has its marks yet. Its payload is copied here, unless it owns its memory."""
-        super().__init__()
-        self.job: ProcessJob[Any] = job
+        super().__init__(job)
         self._child = child
         self._kind = frame.kind & ~MARKS
         self._flag = frame.kind & wire.CARGO

@@ -190,7 +190,7 @@ class Porters:
             self._unpacked(errand)
 
     def _packed(self, errand: Packing) -> None:
-        job = errand.job
+        job = errand.large
         if job.done():
             errand.drop()
         elif errand.error is not None:
