@@ -2,7 +2,7 @@
 
 Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the workforce sees to it
 that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's
-error, at once. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
+error, at once; a large one, and a large result, goes to the porters. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
 A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
 """
 
