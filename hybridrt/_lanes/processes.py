@@ -1,9 +1,10 @@
 """The process lane: CPU-heavy calls in worker processes of our own.
 
 Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the workforce sees to it
-that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's
-error, at once; a large one, and a large result, goes to the porters. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
-A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
+that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's error, at once; a
+large one, and a large result, goes to the porters. Where a worker is idle, the call leaves at once; the others of a
+loop turn travel together at its end. A worker's answers are taken in by its reader callback, which hands out what waits
+before it goes back to the loop.
 """
 
 from __future__ import annotations
@@ -216,11 +217,11 @@ class ProcessLane:
             if frame.kind >= wire.PONG:
                 frame = self._listening.before(frame)
                 if frame.kind & MARKS:
-                    job = crew.answered(seat, frame.number, now)
-                    if job is not None:
+                    kind = frame.kind & ~MARKS
+                    if kind < wire.PONG and (job := crew.answered(seat, frame.number, now)) is not None:
                         self._porters.unpack(job, child, frame)
                         continue
-                    frame = frame._replace(kind=frame.kind & ~MARKS)
+                    frame = frame._replace(kind=kind)
                 if frame.kind >= wire.PONG:
                     self._workforce.hear(child, frame)
                     continue
@@ -384,10 +385,8 @@ class ProcessLane:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
                 self._listening.close()
-                try:
-                    await self._porters.close()
-                finally:
-                    self._hold.close()
+                self._hold.close()
+                await self._porters.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
