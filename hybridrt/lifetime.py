@@ -170,6 +170,9 @@ async def _all_of(closings: list[Any]) -> None:
     """Run them side by side; a cancel reaches all of them, and all of them end."""
     tasks = [asyncio.ensure_future(closing) for closing in closings]
     try:
+        await asyncio.sleep(
+            0
+        )  # so that each has begun: cancelled before its first step, none would close anything
         await asyncio.gather(*tasks)
     finally:
         for task in tasks:

@@ -51,9 +51,10 @@ class Verbs(ABC):
 
         Function and arguments are pickled: by reference where they can be imported, by value where they belong to
         ``__main__``, a notebook or another function. Of the caller's context variables, the registered ones travel
-        (``register_contextvar``). When the await is cancelled, the code is interrupted (its ``finally`` blocks run),
-        and killed if it goes on for ``interrupt_grace`` seconds. Raises what ``fn`` raises, NotSendable where something
-        cannot be pickled, WorkerCrashed where the worker died.
+        (``register_contextvar``). What is large is pickled and unpickled beside the loop, in threads: do not change a
+        large argument before the call has ended. When the await is cancelled, the code is interrupted (its ``finally``
+        blocks run), and killed if it goes on for ``interrupt_grace`` seconds. Raises what ``fn`` raises, NotSendable
+        where something cannot be pickled, WorkerCrashed where the worker died.
         """
         return await self._start(PROCESS, fn, args, kwargs)
 

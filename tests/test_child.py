@@ -95,6 +95,40 @@ async def test_a_worker_that_resets_its_channel_has_ended(hired: Hired) -> None:
     assert hired.child.read() == 0
 
 
+async def test_something_large_is_written_from_the_next_turn_on_a_bounded_part_at_a_time(
+    hired: Hired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    child = hired.child
+    pieces = [random.Random(n).randbytes(size) for n, size in enumerate([10, 5_000_000, 0, 1, 70_000] * 2)]
+    child.send(b"first")
+    child.send_pieces(pieces)
+    child.send(b"last")
+    expected = b"".join([b"first", *pieces, b"last"])
+    assert child.unsent == len(expected) - 5
+    got = bytearray()
+    hired.channel.setblocking(False)
+    before = child.unsent
+    async with asyncio.timeout(20):
+        while len(got) < len(expected):
+            try:
+                got += hired.channel.recv(1 << 20)
+            except BlockingIOError:
+                await asyncio.sleep(0)
+                assert before - child.unsent <= 1 << 20
+                before = child.unsent
+    assert got == expected
+    await until(lambda: child.unsent == 0)
+    assert not asyncio.get_running_loop().remove_writer(child._channel)
+
+
+async def test_something_large_for_a_worker_that_has_gone_is_dropped(hired: Hired) -> None:
+    hired.channel.close()
+    hired.child.send_pieces([b"x" * 1_000_000])
+    await until(lambda: hired.child.unsent == 0)
+    hired.child.close()
+    hired.child.send_pieces([b"x"])
+
+
 async def test_what_the_kernel_does_not_take_is_sent_as_room_comes(hired: Hired) -> None:
     child = hired.child
     pieces = [random.Random(n).randbytes(size) for n, size in enumerate([10, 3_000_000, 1, 0, 70_000, 5] * 3)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from hypothesis import given as hypothesis_given
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -669,3 +670,46 @@ def test_a_call_that_is_added_again_is_the_next_one() -> None:
     assert calls[0].seat is None
     crew.seats.append(Seat("b"))
     assert given(crew) == [("b", [1])]
+
+
+# Calls that come late, because they had to be packed
+
+
+def test_a_call_that_comes_late_takes_the_place_of_its_number() -> None:
+    crew = crew_of(1)
+    add(crew, *[SLOW] * 4, first=2)
+    add(crew, SLOW, SLOW, first=21, is_coroutine=True)
+    for number in (4, 1, 9, 20):
+        crew.add_in_place(FakeCall(number, SLOW, is_coroutine=number == 20))
+    assert numbers(crew.drop_waiting()) == [1, 2, 3, 4, 4, 5, 9, 20, 21, 22]
+
+
+@hypothesis_given(st.lists(st.booleans(), min_size=1, max_size=30), st.randoms())
+def test_however_late_they_come_all_wait_in_the_order_of_their_numbers(
+    is_late: list[bool], dice: Any
+) -> None:
+    crew = crew_of(1)
+    late = []
+    for number, comes_late in enumerate(is_late):
+        call = FakeCall(number, SLOW)
+        late.append(call) if comes_late else crew.add(call)
+    dice.shuffle(late)
+    for call in late:
+        crew.add_in_place(call)
+    assert numbers(crew.drop_waiting()) == [*range(len(is_late))]
+
+
+@pytest.mark.parametrize(
+    ("waiting", "coming", "busy", "idle", "wanted"),
+    [(0, 1, 0, 0, 1), (0, 9, 0, 0, 3), (1, 1, 1, 0, 2), (0, 2, 3, 0, 0), (0, 2, 0, 1, 1), (2, 2, 1, 1, 1)],
+)
+def test_workers_are_hired_for_calls_that_are_on_their_way(
+    waiting: int, coming: int, busy: int, idle: int, wanted: int
+) -> None:
+    crew = crew_of(3, busy + idle)
+    add(crew, *[SLOW] * busy)
+    for call in numbers(crew.drop_waiting()):
+        seat = crew.start_now(FakeCall(call, SLOW), 0.0)
+        assert seat is not None
+    add(crew, *[SLOW] * waiting, first=10)
+    assert crew.workers_wanted(coming) == wanted

@@ -114,6 +114,19 @@ async def test_a_waiting_call_that_is_cancelled_never_starts(lane: str, tmp_path
     assert not trace.exists()
 
 
+async def test_large_things_go_there_and_back_among_small_ones_in_their_places(lane: str) -> None:
+    rows = [{"i": i, "s": str(i)} for i in range(20_000)]
+    things = [rows, 1, "x" * 2_000_000, 2, b"y" * 2_000_000, rows, 3]
+    async with a_place(lane) as place:
+        jobs = [place.submit(work.echo, thing) for thing in things * 3]
+        assert [await job for job in jobs] == [((thing,), {}) for thing in things * 3]
+        unwanted = place.submit(work.echo, rows)
+        await asyncio.sleep(0)
+        assert unwanted.cancel()
+        assert await place.call(work.echo, rows) == ((rows,), {})
+        assert await asyncio.wrap_future(place.executor.submit(work.echo, rows)) == ((rows,), {})
+
+
 async def test_cancelling_the_task_that_awaits_ends_the_await(lane: str, tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     async with a_place(lane) as place:

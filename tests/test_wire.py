@@ -140,14 +140,57 @@ def test_a_header_alone_announces_the_payload_that_follows(message: Message) -> 
 
 
 def test_every_kind_of_frame_has_a_number_of_its_own() -> None:
-    kinds = [value for name, value in vars(wire).items() if name.isupper() and isinstance(value, int)]
+    kinds = [
+        value
+        for name, value in vars(wire).items()
+        if name.isupper() and name[0] != "_" and isinstance(value, int)
+    ]
     kinds.remove(HEADER_SIZE)
-    kinds.remove(wire.AFTER_OUTPUT)
-    kinds.remove(wire.CARGO)
+    marks = [wire.AFTER_OUTPUT, wire.CARGO, wire.LARGE]
+    for mark in marks:
+        kinds.remove(mark)
     assert len(kinds) == len(set(kinds))
-    assert max(kinds) < wire.CARGO < wire.AFTER_OUTPUT
+    assert max(kinds) < min(marks) and sum(marks) == marks[0] | marks[1] | marks[2] < 256
 
 
 def test_a_token_is_small_and_names_any_call() -> None:
     assert wire.TOKEN.size == 4
     assert wire.TOKEN.unpack(wire.TOKEN.pack((2**40 + 5) & 0xFFFFFFFF)) == (5,)
+
+
+@pytest.mark.parametrize("size", [SMALL, wire._MAPPED - HEADER_SIZE - 1, wire._MAPPED, 3 * wire._MAPPED + 5])
+def test_a_frame_that_outgrew_the_buffer_is_marked_and_owns_its_memory(size: int) -> None:
+    reader = FrameReader(SMALL, mark=wire.LARGE)
+    payload = random.Random(size).randbytes(size)
+    data = pack(wire.RESULT, 1, 2, payload)
+    frames = []
+    for piece in (data, pack(wire.RESULT, 2, 0, b"small"), data):
+        at = 0
+        while at < len(piece):
+            room = reader.room()
+            assert len(room) <= max(SMALL, 1 << 20), "no more than that in one go"
+            count = min(len(room), len(piece) - at)
+            room[:count] = piece[at : at + count]
+            reader.filled(count)
+            at += count
+            if (frame := reader.next_frame()) is not None:
+                frames.append(frame)
+    assert [frame.kind for frame in frames] == [
+        wire.RESULT | wire.LARGE,
+        wire.RESULT,
+        wire.RESULT | wire.LARGE,
+    ]
+    assert frames[0].payload == frames[2].payload == payload
+
+
+def test_where_there_is_no_memory_for_a_frame_this_is_a_memory_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(wire.mmap, "mmap", refuse)
+    reader = FrameReader()
+    header = pack_header(1 << 40, 1, 0, wire.RESULT)
+    reader.room()[: len(header)] = header
+    reader.filled(len(header))
+    with pytest.raises(MemoryError):
+        reader.next_frame()

@@ -215,3 +215,30 @@ class Greeter:
 
     def __call__(self, other: str) -> str:
         return self.greet(other)
+
+
+def note(path: str, text: str, *rest: Any) -> str:
+    """One line more in the ledger; what else it is given it only takes."""
+    append(path, text)
+    return text
+
+
+async def co_note(path: str, text: str, *rest: Any) -> str:
+    return note(path, text)
+
+
+def count_of(things: Any, *rest: Any) -> int:
+    return len(things)
+
+
+def many(count: int, last: Any = None) -> list[Any]:
+    """A large result; ``last`` is at its end."""
+    return [*map(str, range(count)), last]
+
+
+async def co_many(count: int) -> list[Any]:
+    return many(count)
+
+
+def fail_with(count: int) -> None:
+    raise ValueError(many(count))

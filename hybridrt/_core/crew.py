@@ -10,7 +10,9 @@ Coroutine calls share workers: each goes to the worker that has the fewest.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import deque
+from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
 AHEAD_SECONDS = 0.001
@@ -18,6 +20,7 @@ MOST_AHEAD = 64
 STUCK_SECONDS = 0.002
 LARGE_PAYLOAD = 1 << 14
 
+_number = attrgetter("number")
 _OVERHEAD = 10e-6
 """Seconds that a call costs a worker beside the function itself."""
 
@@ -91,6 +94,11 @@ class Crew(Generic[C]):
         """One more call waits."""
         (self._coroutines if call.is_coroutine else self.calls).append(call)
 
+    def add_in_place(self, call: C) -> None:
+        """One more call waits, in front of those that were submitted after it."""
+        queue = self._coroutines if call.is_coroutine else self.calls
+        queue.insert(bisect_left(queue, call.number, key=_number), call)
+
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits, in order."""
         dropped = [call for call in (*self.calls, *self._coroutines) if not call.done()]
@@ -137,8 +145,8 @@ class Crew(Generic[C]):
             _take_places(idle, 1)
         return idle
 
-    def workers_wanted(self) -> int:
-        """How many more workers would have something to do now."""
+    def workers_wanted(self, coming: int = 0) -> int:
+        """How many more workers would have something to do now, or with ``coming`` calls more that are on their way."""
         idle = busy = hosts = 0
         for seat in self.seats:
             if seat.under_way and not seat.serves_coroutines:
@@ -149,8 +157,10 @@ class Crew(Generic[C]):
                 hosts += 1
             else:
                 idle += 1
-        wanted = min(len(self.calls), self.size - busy) + min(len(self._coroutines), self.size - hosts)
-        return max(0, min(wanted, self.waiting) - idle)  # the queues may hold cancelled calls as well
+        wanted = min(len(self.calls) + coming, self.size - busy)
+        wanted += min(len(self._coroutines), self.size - hosts)
+        # The queues may hold cancelled calls as well.
+        return max(0, min(wanted, self.waiting + coming) - idle)
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
         """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""

@@ -17,9 +17,9 @@ class LaneStats:
     workers: int
     """Threads or processes that are there now."""
     running: int
-    """Calls given to a worker and not finished."""
+    """Calls given to a worker and not finished; one whose large result is being unpickled here is not."""
     waiting: int
-    """Calls accepted that no worker has yet."""
+    """Calls accepted that no worker has yet; large ones that are being pickled are among them."""
     succeeded: int
     failed: int
     """Calls that raised, crashes included."""

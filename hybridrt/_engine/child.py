@@ -17,6 +17,8 @@ from .side import Side
 from .worker import INTERRUPT
 
 _SEND_BUFFER = 1 << 18
+_MOST_AT_ONCE = 1 << 20
+"""Bytes written in one callback: the kernel would go on while the worker reads, and the loop has other work."""
 
 
 class Child:
@@ -39,7 +41,7 @@ class Child:
         self.ponged = 0  # the last PING that it answered; minus a number: of the one that it has not
         self._loop = loop
         self._pidfd = self._far_hatch = self._far_tokens = self._tokens_read = self._tokens_write = -1
-        self._reader = wire.FrameReader()
+        self._reader = wire.FrameReader(mark=wire.LARGE)
         self._backlog: list[memoryview] = []
         self._channel, self._far_channel = socket.socketpair()
         try:
@@ -97,9 +99,24 @@ class Child:
             self._backlog.append(memoryview(data))
             self.unsent += len(data)
 
+    def send_pieces(self, pieces: list[bytes]) -> None:
+        """Write something large, from the loop's next turn on. Never waits, never raises."""
+        if not self._backlog:
+            if self._channel.fileno() < 0:
+                return
+            self._loop.add_writer(self._channel, self._send_backlog)
+        self._backlog += map(memoryview, pieces)
+        self.unsent += sum(map(len, pieces))
+
     def _send_backlog(self) -> None:
+        batch, size = [], 0
+        for view in self._backlog[:64]:
+            batch.append(view[: _MOST_AT_ONCE - size])
+            size += len(view)
+            if size >= _MOST_AT_ONCE:
+                break
         try:
-            sent = self._channel.sendmsg(self._backlog[:64])
+            sent = self._channel.sendmsg(batch)
         except BlockingIOError:
             return
         except OSError:

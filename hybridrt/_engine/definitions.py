@@ -8,7 +8,8 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-from .parcel import dumps, dumps_by_value, fixed_state, is_importable, same_state
+from .packing import Outgrown, pack_any
+from .parcel import dumps, fixed_state, is_importable, same_state
 
 
 class Definition:
@@ -57,7 +58,8 @@ class Definitions:
 
         An importable function is named for good. A by-value function travels inside its first call, because there may
         be no second; from then on it is named, and renewed when anything that it depends on may have changed. One that
-        brings a class by value always travels inside the call. Raises what the pickler raises.
+        brings a class by value, or what is too large to be pickled on the loop, always travels inside the call. Raises
+        what the pickler raises.
         """
         entry = self._entries.get(id(fn))
         if entry is None or entry.ref() is not fn:
@@ -68,8 +70,11 @@ class Definitions:
             return None
         state = fixed_state(fn)
         if entry.definition is None or not same_state(state, entry.state):
-            data = dumps_by_value(fn)
-            if _CLASS_BY_VALUE in data:
+            try:
+                data = pack_any(fn)
+            except Outgrown:
+                data = b""
+            if not data or _CLASS_BY_VALUE in data:
                 entry.travels_whole = True
                 return None
             entry.state = state

@@ -40,10 +40,11 @@ def pack(call: tuple[Any, ...]) -> bytes:
     """A call as bytes, as ``parcel.dumps`` makes them; raises Outgrown where they would be too many for the loop."""
     if len(call) == 2:
         args, kwargs = call
-        for value in args:
+        is_small = not kwargs or _is_small(kwargs)
+        for value in args:  # all of them: one may be a text that is too long
             if type(value) not in _PLAIN and not _is_small(value):
-                return _pack_bounded(call)
-        if not kwargs or _is_small(kwargs):
+                is_small = False
+        if is_small:
             return parcel.dumps(call)
     return _pack_bounded(call)
 
@@ -56,9 +57,14 @@ def pack_any(obj: object) -> bytes:
 
 
 def _is_small(value: Any, depth: int = 0) -> bool:
-    """Whether a quick look shows that its pickle is short."""
+    """Whether a quick look shows that its pickle is short; raises Outgrown where it shows that it is too long.
+
+    A long text would be encoded as a whole before the pickler writes any of it.
+    """
     kind = type(value)
     if kind is str or kind is bytes:
+        if len(value) > STREAM_ON_LOOP:
+            raise Outgrown
         return len(value) < _SHORT
     if kind is list or kind is tuple or kind is dict:
         if len(value) > _FEW or depth > 1:
@@ -68,10 +74,11 @@ def _is_small(value: Any, depth: int = 0) -> bool:
                 if type(key) is not str and type(key) not in _PLAIN:
                     return False
             value = value.values()
-        for part in value:  # noqa: SIM110  (all() takes a generator, which costs more than all of this)
+        is_small = True
+        for part in value:
             if type(part) not in _PLAIN and not _is_small(part, depth + 1):
-                return False
-        return True
+                is_small = False
+        return is_small
     if kind.__name__ == "ndarray" and kind.__module__ == "numpy":
         return bool(value.nbytes < _SHORT and not value.dtype.hasobject)
     return kind in _PLAIN

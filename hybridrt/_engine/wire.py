@@ -2,11 +2,12 @@
 
 A frame is a header (payload length, call number, function number or microseconds, kind) and its payload. Both
 sides read through ``FrameReader``: small frames are parsed in place from one reused buffer; a frame larger than
-the buffer gets a buffer of its own, so that its bytes are copied from the kernel once.
+the buffer gets memory of its own, so that its bytes are copied from the kernel once.
 """
 
 from __future__ import annotations
 
+import mmap
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -44,11 +45,21 @@ AFTER_OUTPUT = (
     0x80  # added to an answer's kind: output of the call is waiting in the other socket (output.py)
 )
 
+LARGE = (
+    0x20  # added to a kind by our reader: the frame has outgrown its buffer, and the payload owns its memory
+)
+
 _HEADER = struct.Struct("<QQIB")
 HEADER_SIZE = _HEADER.size
 pack_header = _HEADER.pack
 """``pack_header(length, number, extra, kind)``: the header alone, for a payload that is not to be copied."""
 _unpack_header = _HEADER.unpack_from
+
+_MOST_AT_ONCE = 1 << 20
+"""Bytes of a large frame that are read in one go: the loop has other work."""
+
+_MAPPED = 1 << 20
+"""A frame of this size and more gets memory that comes page by page; malloc's would first be filled with zeros."""
 
 TOKEN = struct.Struct("=I")
 """A token names the written-ahead call that it allows by the low 32 bits of the call's number."""
@@ -85,9 +96,11 @@ def split(data: bytes) -> Iterator[Frame]:
 class FrameReader:
     """Turns a stream of bytes into frames: fill ``room()``, say how much with ``filled(n)``, then ``next_frame()``."""
 
-    __slots__ = ("_buffer", "_end", "_large", "_large_end", "_start", "_view")
+    __slots__ = ("_buffer", "_end", "_large", "_large_end", "_mark", "_start", "_view")
 
-    def __init__(self, size: int = 1 << 16) -> None:
+    def __init__(self, size: int = 1 << 16, mark: int = 0) -> None:
+        """``mark`` is or-ed to the kind of each frame that is larger than ``size``."""
+        self._mark = mark
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
@@ -97,7 +110,7 @@ class FrameReader:
     def room(self) -> memoryview:
         """Where the next bytes go; never empty. Call only when ``next_frame`` gave None."""
         if self._large is not None:
-            return self._large[self._large_end :]
+            return self._large[self._large_end : self._large_end + _MOST_AT_ONCE]
         if self._start:
             self._view[: self._end - self._start] = bytes(self._view[self._start : self._end])
             self._end -= self._start
@@ -123,7 +136,7 @@ class FrameReader:
         total = HEADER_SIZE + length
         if have < total:
             if total > len(self._buffer):
-                self._large = memoryview(bytearray(total))
+                self._large = _memory(total)
                 self._large[:have] = self._view[start : self._end]
                 self._large_end = have
                 self._start = self._end = 0
@@ -146,4 +159,13 @@ class FrameReader:
             return None
         _, number, extra, kind = _unpack_header(large, 0)
         self._large = None
-        return Frame(kind, number, extra, large[HEADER_SIZE:])
+        return Frame(kind | self._mark, number, extra, large[HEADER_SIZE:])
+
+
+def _memory(size: int) -> memoryview:
+    if size < _MAPPED:
+        return memoryview(bytearray(size))
+    try:
+        return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    except OSError:
+        raise MemoryError from None  # what malloc would say, and what a worker under a limit waits for

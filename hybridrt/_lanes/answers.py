@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .._engine import failure, wire
-from .._engine.cargo import Hold
 from .._engine.child import Child
 from .._engine.parcel import loads
 from .._engine.wire import RESULT
@@ -15,24 +14,22 @@ from .job import LargeJob, ProcessJob
 from .unsendable import unsendable_result
 
 
-def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters, child: Child, hold: Hold) -> None:
+def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None:
     """Give ``job`` its outcome, and count it."""
     job.payload = b""  # as let_go, which would cost a Python frame per call
     job.fn = None
     if type(job) is LargeJob:
         job.let_go()
     if job.done():
-        if frame.kind & wire.CARGO:
-            decline(child, frame)
         counters.cancelled += 1
         return
     kind, _, micros, payload = frame
     seconds = micros * 1e-6
     counters.run_times.record(seconds)
     job.function.in_process.record(seconds)
-    if kind & ~wire.CARGO == RESULT:
+    if kind == RESULT:
         try:
-            result = loads(payload) if kind == RESULT else hold.unload(child, payload, wire.CARGO)
+            result = loads(payload)
         except BaseException as exc:
             counters.failed += 1
             job.set_exception(unsendable_result(job.function.name, "result", failure.presentable(exc)))
@@ -41,15 +38,17 @@ def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters, child: 
             job.set_result(result)
         return
     counters.failed += 1
+    job.set_exception(failure_of(job.function.name, kind, payload))
+
+
+def failure_of(name: str, kind: int, payload: bytes | memoryview) -> BaseException:
+    """The exception that an answer of this kind, not a result, brings to the caller of ``name``; in any thread."""
     if kind == wire.FAILED:
-        job.set_exception(failure.unpack(bytes(payload), loads=loads))
-    elif kind == wire.UNSENDABLE:
+        return failure.unpack(bytes(payload), loads=loads)
+    if kind == wire.UNSENDABLE:
         where, reason = loads(payload)
-        job.set_exception(unsendable_result(job.function.name, where, reason))
-    else:
-        job.set_exception(
-            TaskExited(f"{job.function.name} raised Interrupted, though nobody had cancelled it")
-        )
+        return unsendable_result(name, where, reason)
+    return TaskExited(f"{name} raised Interrupted, though nobody had cancelled it")
 
 
 def decline(child: Child, frame: wire.Frame) -> None:

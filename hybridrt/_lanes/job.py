@@ -78,12 +78,14 @@ class ProcessJob(Job[T]):
 
 
 class LargeJob(ProcessJob[T]):
-    """A job whose call is too large to travel in a frame of its own: it travels as cargo."""
+    """A job whose call is too large to be packed on the loop: a porter packs it, and it travels as cargo."""
 
-    __slots__ = ("cargo",)
+    __slots__ = ("cargo", "make_room")
 
     cargo: Cargo | None
-    """What is to be sent; None when it has been let go."""
+    """What is to be sent; None before it has been packed, and when it has been let go."""
+    make_room: Callable[[LargeJob[Any]], None]
+    """Called when it waits no more: another call may be packed in its place. More than once is harmless."""
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""
@@ -91,6 +93,7 @@ class LargeJob(ProcessJob[T]):
         cargo, self.cargo = self.cargo, None
         if cargo is not None:
             cargo.release()
+        self.make_room(self)
 
 
 def large_job(

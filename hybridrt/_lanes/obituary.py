@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+from time import monotonic
 from typing import Any, NamedTuple
 
+from .._core.crew import Crew
 from .._core.oom import OomEvidence
 from .._core.sizes import in_words
 from .._engine.child import Child
 from ..errors import RuntimeClosed, WorkerCrashed, WorkerStartError
+from .counters import Counters
 from .job import ProcessJob
 
 MAY_BE_OOM = (-signal.SIGKILL, None)
@@ -30,6 +33,30 @@ class Death(NamedTuple):
     exitcode: int | None
     oom: OomEvidence | None = None
     memory_limit: int = 0
+
+
+def charge(
+    job: ProcessJob[Any],
+    child: Child,
+    death: Death,
+    seconds: float,
+    calls: int,
+    crew: Crew[ProcessJob[Any]],
+    counters: Counters,
+) -> None:
+    """This call, one of so many, had been running for so long when its worker died: it waits again, or has failed."""
+    if job.done():
+        job.let_go()
+        counters.cancelled += 1
+        return
+    job.crashes += 1
+    counters.count_crash(monotonic())
+    if job.crashes <= job.retries:
+        crew.add_again(job)
+        return
+    job.let_go()
+    counters.failed += 1
+    job.set_exception(crash_report(job, child, death, seconds, calls))
 
 
 def crash_report(

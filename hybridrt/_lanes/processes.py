@@ -1,9 +1,10 @@
 """The process lane: CPU-heavy calls in worker processes of our own.
 
 Theory of operation. The crew (``_core.crew``) decides who gets what; this lane carries it out; the workforce sees to it
-that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's
-error, at once. Where a worker is idle, the call leaves at once; the others of a loop turn travel together at its end.
-A worker's answers are taken in by its reader callback, which hands out what waits before it goes back to the loop.
+that there are workers. A call is pickled when it is submitted, so what cannot travel is the caller's error, at once; a
+large one, and a large result, goes to the porters. Where a worker is idle, the call leaves at once; the others of a
+loop turn travel together at its end. A worker's answers are taken in by its reader callback, which hands out what waits
+before it goes back to the loop.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ from .._engine.variables import travellers
 from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
+from .errands import MARKS
 from .executor import LaneExecutor
 from .holding import open_hold
-from .job import Job, ProcessJob, large_job
+from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
-from .obituary import MAY_BE_OOM, Death, crash_report, refused_call, start_error, stopped_call
-from .sending import send_calls
+from .obituary import MAY_BE_OOM, Death, charge, refused_call, start_error, stopped_call
+from .porters import Porters
+from .sending import send_calls, send_large
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
@@ -84,6 +87,8 @@ class ProcessLane:
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
+        self.hold: Hold = open_hold(loop, settings, sharing)
+        self._porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
@@ -95,10 +100,10 @@ class ProcessLane:
             take_back=self._take_back,
             pump_soon=self._pump_soon,
             tell_if_empty=self._tell_if_empty,
+            withdraw=self._porters.withdraw,
         )
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or itertools.count(1)
-        self.hold: Hold = open_hold(loop, settings, sharing)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
@@ -109,7 +114,11 @@ class ProcessLane:
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
-        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker."""
+        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker.
+
+        One that is too large to be pickled here and now is pickled in a thread. Its job fails with NotSendable where it
+        cannot be; and what it is made of must not be changed before it runs.
+        """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
@@ -122,13 +131,11 @@ class ProcessLane:
             try:
                 payload = pack(call)
             except Outgrown:
-                cargo = self.hold.load_up(call)
                 large = large_job(
                     self._loop, next(self._numbers), function, fn, definition, self._stopping.stop
                 )
-                large.cargo = cargo
-                self._crew.add(large)
-                self._pump_soon()
+                self._porters.pack(large, call)
+                self._pump_soon()  # its worker may be hired meanwhile
                 return large
         except KeyboardInterrupt:
             raise
@@ -158,6 +165,13 @@ class ProcessLane:
             self._pump_soon()
         return job
 
+    def _look_again(self) -> None:
+        """More calls may wait than before, or none at all."""
+        if self._crew.waiting:
+            self._pump()
+        else:
+            self._tell_if_empty()
+
     def _pump_soon(self) -> None:
         if not self._pump_is_due:
             self._pump_is_due = True
@@ -171,9 +185,12 @@ class ProcessLane:
         """Hire who is wanted and send out what can be sent."""
         crew = self._crew
         self._check_audience()
-        self._workforce.hire_wanted()
+        self._workforce.hire_wanted(self._porters.packing)
         for seat, batch in crew.give_out(monotonic()):
-            send_calls(seat, batch, self._path_news)
+            if type(batch[0]) is LargeJob:
+                send_large(seat, batch[0], self._path_news)
+            else:
+                send_calls(seat, batch, self._path_news)
         if self._stuck_check is None and crew.seats_with_calls_ahead():
             self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
@@ -206,17 +223,25 @@ class ProcessLane:
         for frame in chain(child.held_frames(), child.frames()):
             if frame.kind >= wire.PONG:
                 frame = self._listening.before(frame)
-                if wire.PONG <= frame.kind < wire.CARGO:
+                if frame.kind & MARKS:
+                    kind = frame.kind & ~MARKS
+                    if kind < wire.PONG:
+                        job = crew.answered(seat, frame.number, now)
+                        if job is not None:
+                            self._porters.unpack(job, child, frame)
+                        elif frame.kind & wire.CARGO:
+                            decline(child, frame)
+                        continue
+                    frame = frame._replace(kind=kind)
+                if frame.kind >= wire.PONG:
                     self._workforce.hear(child, frame)
                     continue
             job = crew.answered(seat, frame.number, now)
             if job is not None:
-                deliver(job, frame, counters, child, self.hold)
-            elif frame.kind & wire.CARGO:
-                decline(child, frame)
+                deliver(job, frame, counters)
         self._workforce.has_answered(child, seat)
         self._counters.crashes.can_start()
-        if crew.waiting:
+        if crew.waiting:  # as in _look_again, which is a Python frame
             self._pump()
         else:
             self._tell_if_empty()
@@ -235,7 +260,7 @@ class ProcessLane:
         self._fail_waiting(lambda _: error())
 
     def _fail_waiting(self, error: Callable[[str], Exception]) -> None:
-        for job in self._crew.drop_waiting():
+        for job in self._crew.drop_waiting() + self._porters.drop_packing():
             self._counters.failed += 1
             job.set_exception(error(job.function.name))
         self._tell_if_empty()
@@ -247,6 +272,9 @@ class ProcessLane:
         while child.read() > 0 or child.holds_answers():  # that it gave before it died
             self._take_answers(child)
         if not (seat.serves_coroutines and child.box.started):
+            for job in seat.under_way.values():
+                if job.done():
+                    job.let_go()
             # Each earlier call has been answered, no later one has begun.
             self._crew.lost(seat, child.box.started)
         lost = self._crew.remove(seat)
@@ -255,25 +283,11 @@ class ProcessLane:
         oom = self._workforce.oom.look(monotonic()) if is_a_riddle else None
         death = Death(exitcode, oom, self._memory_limit)
         for job in reversed(lost):
-            self._lost(job, child, death, monotonic() - seat.progress, len(lost))
+            seconds = monotonic() - seat.progress
+            charge(job, child, death, seconds, len(lost), self._crew, self._counters)
         if self._crew.waiting:
             self._pump_soon()
         self._tell_if_empty()
-
-    def _lost(self, job: _Call, child: Child, death: Death, seconds: float, calls: int) -> None:
-        """This call was running when its worker died."""
-        if job.done():
-            job.let_go()
-            self._counters.cancelled += 1
-            return
-        job.crashes += 1
-        self._counters.count_crash(monotonic())
-        if job.crashes <= job.retries:
-            self._crew.add_again(job)
-            return
-        job.let_go()
-        self._counters.failed += 1
-        job.set_exception(crash_report(job, child, death, seconds, calls))
 
     def _check_stuck(self) -> None:
         self._stuck_check = None
@@ -305,8 +319,8 @@ class ProcessLane:
             "processes",
             limit=self._crew.size,
             workers=len(self._seats),
-            running=self._crew.under_way,
-            waiting=self._crew.waiting,
+            running=self._crew.under_way + self._porters.unpacking,
+            waiting=self._crew.waiting + self._porters.packing,
             learned=self._workforce.lessons.learned(),
         )
 
@@ -321,6 +335,7 @@ class ProcessLane:
     def _loop_closed(self) -> None:
         self._closed = self._closed or LOOP_CLOSED
         self._listening.forsake()
+        self._porters.abandon()
         self.executor.abandon(LOOP_CLOSED)
         self.hold.close()
 
@@ -334,6 +349,7 @@ class ProcessLane:
         self._closed = why
         self.executor.forsake(why)
         self._workforce.forsake()
+        self._porters.forsake()
         self.hold.forsake()
         self._listening.forsake()
 
@@ -342,7 +358,7 @@ class ProcessLane:
             self._emptied.set_result(None)
 
     def _is_empty(self) -> bool:
-        return not self._crew.waiting and not self._crew.under_way
+        return not (self._crew.waiting or self._crew.under_way or self._porters.is_busy)
 
     async def close(self, grace: float) -> None:
         """Wait up to ``grace`` seconds for what was accepted, interrupt the rest, kill what does not stop."""
@@ -358,6 +374,7 @@ class ProcessLane:
             is_cut_short = False
         finally:
             self._abandon_calls()
+            self._porters.dismiss()
             if self._stuck_check is not None:
                 self._stuck_check.cancel()
             self._workforce.kill_busy(DID_NOT_STOP)
@@ -365,11 +382,12 @@ class ProcessLane:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
             finally:
                 self._listening.close()
+                await self._porters.close()
                 self.hold.close()
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
-        jobs = self._crew.drop_waiting()
+        jobs = self._crew.drop_waiting() + self._porters.drop_all()
         running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
         for job in jobs + running:
             job.set_exception(stopped_call(job))

@@ -23,10 +23,8 @@ def send_calls(
     A call for an idle worker is for at once; every other one is written ahead, with a token that allows it.
     """
     child: Child = seat.worker
-    if (child.side.berth is not None or type(batch[0]) is LargeJob) and _send_large_ones(
-        batch, child, path_news
-    ):
-        return
+    if child.side.berth is not None and child.side.has_news:
+        child.send(child.side.news())  # what memory it has back
     parts: list[bytes] = _forgotten(child) if child.to_forget else []
     ahead: list[int] = []
     if batch[0].is_coroutine:
@@ -64,34 +62,30 @@ def send_calls(
         child.send(b"".join(parts))
 
 
-def _send_large_ones(
-    batch: list[ProcessJob[Any]], child: Child, path_news: Callable[[Child], list[str] | None]
-) -> bool:
-    """Tell what memory the worker has back, and send the batch where it is of large calls."""
+def send_large(
+    seat: Seat[ProcessJob[Any]], job: LargeJob[Any], path_news: Callable[[Child], list[str] | None]
+) -> None:
+    """Send a call that was packed, and that ``seat`` holds already, with its function if its worker does not know it.
+
+    That worker has nothing else, or serves coroutines: nothing is written ahead to either.
+    """
+    cargo = job.cargo
+    if cargo is None:
+        return  # it has just been let go, and is done
+    child: Child = seat.worker
     if child.side.has_news:
         child.send(child.side.news())
-    if type(batch[0]) is not LargeJob:
-        return False
-    for job in batch:
-        _send_large(job, child, path_news)
-    return True
-
-
-def _send_large(job: Any, child: Child, path_news: Callable[[Child], list[str] | None]) -> None:
-    """To a worker that has nothing else, or to one that serves coroutines: nothing is written ahead to either."""
-    if job.cargo is None:
-        return  # it has just been let go, and is done
     parts: list[bytes] = []
-    kind = (wire.COROUTINE if job.is_coroutine else wire.CALL) | job.cargo.flag
+    kind = (wire.COROUTINE if job.is_coroutine else wire.CALL) | cargo.flag
     definition = job.definition
     if definition is not None and child.known.get(definition.number) != definition.version:
         _define(definition, child, parts, path_news)
-    pieces = child.side.accept(job.cargo, keep=job.retries > job.crashes)
     extra = 0 if definition is None else definition.number
+    pieces = child.side.accept(cargo, keep=job.retries > job.crashes)
     parts.append(wire.pack_header(sum(map(len, pieces)), job.number, extra, kind))
-    child.send(b"".join([*parts, pieces[0]]))
-    for piece in pieces[1:]:
-        child.send(piece)
+    child.send(b"".join(parts))
+    child.send_pieces(pieces)
+    job.make_room(job)
 
 
 def _define(

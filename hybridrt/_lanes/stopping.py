@@ -37,6 +37,7 @@ class Stopping:
         take_back: Callable[[_Seat], None],
         pump_soon: Callable[[], None],
         tell_if_empty: Callable[[], None],
+        withdraw: Callable[[_Call], bool],
     ) -> None:
         self._loop = loop
         self._crew = crew
@@ -45,14 +46,17 @@ class Stopping:
         self._take_back = take_back
         self._pump_soon = pump_soon
         self._tell_if_empty = tell_if_empty
+        self._withdraw = withdraw
 
     def stop(self, job: _Call) -> None:
         """Stop the work of this job, which is done, wherever it is by now."""
         seat = job.seat
-        if seat is None:
+        is_carried = self._withdraw(job)  # it is being packed, or its result unpacked
+        if seat is None or is_carried:
             job.let_go()
             self._counters.cancelled += 1
-            self._crew.cancelled_waiting()
+            if not is_carried:
+                self._crew.cancelled_waiting()
             self._tell_if_empty()
             return
         child: Child = seat.worker

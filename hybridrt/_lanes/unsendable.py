@@ -16,24 +16,35 @@ _MOST_ARGUMENTS = 20
 
 
 def unsendable_call(
-    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
+    name: str,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: BaseException,
+    *,
+    dumps: Callable[[Any], bytes] = dumps_by_value,
 ) -> NotSendable:
     """The error for a call whose function or arguments, or what its context brings, cannot be pickled."""
     with travelling(None):  # a handle of something shared is not what stands in the way
-        return _unsendable_call(name, fn, args, kwargs, error)
+        return _unsendable_call(name, fn, args, kwargs, error, dumps)
 
 
 def _unsendable_call(
-    name: str, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], error: BaseException
+    name: str,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    error: BaseException,
+    dumps: Callable[[Any], bytes],
 ) -> NotSendable:
     if isinstance(error, Unusable):
         return NotSendable(f"{name} cannot be sent to a worker process: {error}")
     context = [(f"context[{name!r}]", value) for name, value in values_here()]
     for root, thing in (("function", fn), ("args", args), ("kwargs", kwargs), *context):
-        culprit = find_culprit(thing, root=root, dumps=dumps_by_value)
+        culprit = find_culprit(thing, root=root, dumps=dumps)
         if culprit is not None and culprit.path == root:
             # Where stack or memory ran out the search ends at once: say at least which argument it was.
-            culprit = _first_refused(root, thing) or culprit
+            culprit = _first_refused(root, thing, dumps) or culprit
         if culprit is not None:
             return NotSendable(
                 f"{name} cannot be sent to a worker process: {culprit.path}: {culprit.explain()}",
@@ -42,13 +53,13 @@ def _unsendable_call(
     return NotSendable(f"{name} cannot be sent to a worker process: {reason_of(error)}")
 
 
-def _first_refused(root: str, thing: object) -> Culprit | None:
+def _first_refused(root: str, thing: object, dumps: Callable[[Any], bytes]) -> Culprit | None:
     parts: Iterable[tuple[object, object]] = ()
     if type(thing) is tuple:
         parts = enumerate(thing[:_MOST_ARGUMENTS])
     elif type(thing) is dict:
         parts = islice(thing.items(), _MOST_ARGUMENTS)
-    found = (find_culprit(part, root=f"{root}[{key!r}]", dumps=dumps_by_value) for key, part in parts)
+    found = (find_culprit(part, root=f"{root}[{key!r}]", dumps=dumps) for key, part in parts)
     return next(filter(None, found), None)
 
 

@@ -98,10 +98,10 @@ class Workforce:
         """Process id of the zygote, or None where there is none now."""
         return self._staff.zygote_pid
 
-    def hire_wanted(self) -> None:
-        """Start as many workers as would have something to do now."""
+    def hire_wanted(self, calls_coming: int = 0) -> None:
+        """Start as many workers as would have something to do now, or have soon: ``calls_coming`` are being packed."""
         coming = 0 if self._setup is None else len(self._setup.under_way)
-        for _ in range(self._crew.workers_wanted() - coming):
+        for _ in range(self._crew.workers_wanted(calls_coming) - coming):
             if not self._hire():
                 break
 
