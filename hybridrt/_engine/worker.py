@@ -99,7 +99,8 @@ class Worker:
                 fn, args, kwargs = desk.unpack_call(frame)
                 kind, payload = desk.pack_result(fn(*args, **kwargs))
                 self._running = 0
-                fn = args = kwargs = None  # type: ignore[assignment]  # shared memory is free with the answer
+                if frame.kind >= wire.CARGO:
+                    fn = args = kwargs = None  # type: ignore[assignment]  # shared memory is free with the answer
             except Interrupted:
                 kind, payload = wire.STOPPED, b""
             except BaseException as exc:

@@ -244,6 +244,7 @@ async def test_arguments_that_only_look_bad_travel(scene: Scene) -> None:
     assert back[1:] == ["\udcff", {None: ...}]
 
 
+@pytest.mark.shares_a_runtime
 @pytest.mark.parametrize("size", [10_000_000])
 async def test_huge_values_go_both_ways_among_small_ones(scene: Scene, size: int) -> None:
     big = os.urandom(1000) * (size // 1000)

@@ -143,7 +143,7 @@ async def test_a_death_after_the_answer_is_nobody_s() -> None:
 
 
 async def test_a_death_in_the_middle_of_an_answer_loses_that_answer() -> None:
-    async with a_scene(processes=1) as scene:
+    async with a_scene(processes=1, arena_limit=4096) as scene:  # all of it through the socket
         await scene.rt.warm_up()
         (pid,) = scene.pids
         job = scene.submit(deadly.die_in_the_middle_of_the_answer)

@@ -50,6 +50,7 @@ THEMSELVES: list[Any] = [
 ]
 
 
+@pytest.mark.shares_a_runtime
 @pytest.mark.parametrize(("fn", "args", "error", "message"), THEMSELVES, ids=ids(THEMSELVES))
 async def test_it_arrives_as_itself(
     scene: Scene, fn: Any, args: Any, error: type[Exception], message: str
