@@ -49,7 +49,8 @@ class OpenLanes:
         self._book = book
         self._foreign = foreign
         self._on_closed = on_closed
-        self._processes: Lane | None = None
+        self.process_lane: Lane | None = None
+        """What ``processes`` gives, once it is open."""
         self.numbers: itertools.count[int] = itertools.count(1)
         """One for each job, whatever its lane."""
         self.threads: ThreadLane = ThreadLane(
@@ -86,9 +87,9 @@ class OpenLanes:
     @property
     def processes(self) -> Lane:
         """The process lane, opened when it is first asked for. Raises RuntimeClosed, HybridrtError on Windows."""
-        if self._processes is None:
-            self._processes = self._open_processes()
-        return self._processes
+        if self.process_lane is None:
+            self.process_lane = self._open_processes()
+        return self.process_lane
 
     def _open_processes(self) -> Lane:
         if self.why_closed:
@@ -128,7 +129,7 @@ class OpenLanes:
         return opened(self._sharing.book, args, kwargs)
 
     def _open(self) -> list[Lane]:
-        return [lane for lane in (self.threads, self._cpu_threads, self._processes) if lane is not None]
+        return [lane for lane in (self.threads, self._cpu_threads, self.process_lane) if lane is not None]
 
     async def close(self, grace: float, why: str = LEFT) -> None:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""

@@ -136,7 +136,8 @@ class Runtime(Verbs):
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
-            return (self._lanes or self._open_lanes()).processes.submit(function, fn, args, kwargs)
+            lanes = self._lanes or self._open_lanes()
+            return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs)
         if lane == CPU_THREAD:
             return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs)
         if lane == LOOP:

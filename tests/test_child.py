@@ -67,13 +67,13 @@ async def test_it_hears_frames_as_they_come(hired: Hired) -> None:
     await until(lambda: hired.heard)
     assert hired.heard[0] is child
     assert child.read() > 0
-    frames = child.frames()
+    frames = iter(child.next_frame, None)
     frame = next(frames)
     assert (frame.number, frame.extra, bytes(frame.payload)) == (1, 5, b"one")
     assert next(frames, None) is None
     hired.channel.sendall(b"o")
     assert child.read() == 1
-    (frame,) = child.frames()
+    (frame,) = iter(child.next_frame, None)
     assert bytes(frame.payload) == b"two"
 
 

@@ -55,6 +55,14 @@ def given(crew: Crew[FakeCall], now: float = 0.0) -> list[tuple[str, list[int]]]
     return [(seat.worker, numbers(batch)) for seat, batch in crew.give_out(now)]
 
 
+def answered(crew: Crew[FakeCall], seat: Seat[FakeCall], number: int, now: float) -> FakeCall | None:
+    """As the lane does it, for one answer."""
+    call = seat.under_way.pop(number, None)
+    if call is not None:
+        crew.settle(seat, call.cost, now)
+    return call
+
+
 def numbers(calls: Iterable[FakeCall]) -> list[int]:
     return [call.number for call in calls]
 
@@ -88,9 +96,9 @@ def test_a_worker_holds_no_more_ahead_than_it_is_expected_to_do_in_a_moment() ->
     add(crew, *[cost] * 10)
     assert given(crew) == [("a", [1, 2, 3])]  # each costs a little more than its function
     assert given(crew) == []
-    assert crew.answered(crew.seats[0], 1, 0.0).number == 1
+    assert answered(crew, crew.seats[0], 1, 0.0) is not None
     assert given(crew) == []  # still more than half full
-    crew.answered(crew.seats[0], 2, 0.0)
+    answered(crew, crew.seats[0], 2, 0.0)
     assert given(crew) == [("a", [4, 5])]
 
 
@@ -99,7 +107,7 @@ def test_a_worker_holds_no_more_ahead_than_fit_into_the_token_pipe() -> None:
     add(crew, *[0.0] * 1000)
     assert sum(len(batch) for _, batch in given(crew)) == MOST_AHEAD
     for number in range(1, 60):
-        crew.answered(crew.seats[0], number, 0.0)
+        answered(crew, crew.seats[0], number, 0.0)
     given(crew)
     assert crew.under_way == MOST_AHEAD
 
@@ -134,7 +142,7 @@ def test_a_worker_that_gave_everything_back_is_idle() -> None:
     add(crew, QUICK, QUICK, QUICK)
     given(crew)
     seat = crew.seats[0]
-    crew.answered(seat, 1, 0.0)
+    answered(crew, seat, 1, 0.0)
     crew.taken_back(seat, 2)
     assert crew.start_now(FakeCall(9), 0.0) is None  # those two are first
     assert crew.workers_wanted() == 0
@@ -147,10 +155,10 @@ def test_answers_come_in_any_order_and_count_once() -> None:
     calls = add(crew, QUICK, QUICK)
     given(crew)
     seat = crew.seats[0]
-    assert crew.answered(seat, 2, 0.0) is calls[1]
-    assert crew.answered(seat, 2, 0.0) is None
-    assert crew.answered(seat, 99, 0.0) is None
-    assert crew.answered(seat, 1, 0.0) is calls[0]
+    assert answered(crew, seat, 2, 0.0) is calls[1]
+    assert answered(crew, seat, 2, 0.0) is None
+    assert answered(crew, seat, 99, 0.0) is None
+    assert answered(crew, seat, 1, 0.0) is calls[0]
     assert (seat.load, crew.under_way) == (0.0, 0)
 
 
@@ -163,7 +171,7 @@ def test_a_worker_that_stops_answering_is_stuck_until_it_answers_again() -> None
     assert crew.seats_with_calls_ahead() == [a]
     assert crew.stuck(STUCK_SECONDS / 2) == []
     assert crew.stuck(STUCK_SECONDS) == [a]  # b is slow, but nobody waits behind
-    crew.answered(a, 2, now=11.0)
+    answered(crew, a, 2, now=11.0)
     add(crew, QUICK, first=4)
     given(crew, now=11.0)
     assert crew.stuck(11.0) == []
@@ -174,7 +182,7 @@ def test_nothing_is_stuck_where_no_other_worker_could_have_it() -> None:
     add(crew, SLOW, QUICK, QUICK)
     given(crew, now=0.0)
     assert crew.stuck(10.0) == []  # both are busy
-    crew.answered(crew.seats[1], 1, now=10.0)
+    answered(crew, crew.seats[1], 1, now=10.0)
     assert crew.stuck(10.0) == [crew.seats[0]]
     add(crew, QUICK, first=4)
     assert crew.stuck(10.0) == []  # that one would be next
@@ -204,7 +212,7 @@ def test_a_worker_that_is_stuck_gets_nothing_more_until_it_answers() -> None:
     crew.taken_back(seat, held - 1)
     assert given(crew, now=late) == []
     assert crew.waiting == 2
-    crew.answered(seat, 1, now=late)
+    answered(crew, seat, 1, now=late)
     while crew.waiting:
         assert given(crew, now=late)
     assert numbers(seat.under_way.values()) == [2, 3]
@@ -303,7 +311,7 @@ def test_no_more_than_size_plain_calls_run_at_once_however_many_workers_the_coro
     add(crew, *[UNKNOWN] * 4)
     assert given(crew) == [("d", [1]), ("c", [2])]
     assert crew.workers_wanted() == 0
-    crew.answered(crew.seats[3], 1, 0.0)
+    answered(crew, crew.seats[3], 1, 0.0)
     assert len(given(crew)) == 1
 
 
@@ -311,8 +319,8 @@ def test_coroutine_calls_are_spread_and_then_share() -> None:
     crew = crew_of(2)
     add(crew, *[UNKNOWN] * 5, is_coroutine=True)
     assert given(crew) == [("a", [1]), ("b", [2]), ("a", [3]), ("b", [4]), ("a", [5])]
-    crew.answered(crew.seats[0], 1, 0.0)
-    crew.answered(crew.seats[0], 3, 0.0)
+    answered(crew, crew.seats[0], 1, 0.0)
+    answered(crew, crew.seats[0], 3, 0.0)
     add(crew, UNKNOWN, first=6, is_coroutine=True)
     assert given(crew) == [("a", [6])]
 
@@ -327,11 +335,11 @@ def test_coroutines_stay_away_from_busy_workers_and_calls_from_coroutines() -> N
     assert given(crew) == [("b", [1])]
     add(crew, UNKNOWN, first=3, is_coroutine=True)
     assert given(crew) == [("a", [3])]
-    crew.answered(crew.seats[0], 2, 0.0)
+    answered(crew, crew.seats[0], 2, 0.0)
     add(crew, QUICK, first=4)
     assert given(crew) == []
-    crew.answered(crew.seats[0], 3, 0.0)
-    crew.answered(crew.seats[1], 1, 0.0)
+    answered(crew, crew.seats[0], 3, 0.0)
+    answered(crew, crew.seats[1], 1, 0.0)
     assert len(given(crew)) == 1
 
 
@@ -351,7 +359,7 @@ def test_a_crowd_of_cancelled_calls_leaves_the_queues_in_bulk() -> None:
         call.is_cancelled = True
         crew.cancelled_waiting()
         assert crew.waiting == 2010 - n - 1
-    held = len(crew.calls) + len(crew._coroutines)
+    held = len(crew.calls) + len(crew.coroutines)
     assert held < 2010  # it was compacted while they came
     assert crew.drop_waiting() == wanted
     assert crew.waiting == 0
@@ -521,7 +529,7 @@ class CrewMachine(RuleBasedStateMachine):
             call = worker.claimable.pop(0)
         if goes_on and worker.started is None and worker.claimable:
             worker.started = worker.claimable.pop(0)
-        assert self.crew.answered(seat, call.number, self.now) is call
+        assert answered(self.crew, seat, call.number, self.now) is call
         assert call.number not in self.answered | self.lost
         self.answered.add(call.number)
 
@@ -614,7 +622,7 @@ def test_a_worn_out_worker_is_replaced_when_it_has_done_its_last_call() -> None:
     add(crew, UNKNOWN, UNKNOWN)
     assert given(crew) == [("a", [1])]
     assert crew.workers_wanted() == 0, "its last call still runs"
-    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert answered(crew, crew.seats[0], 1, 0.0)
     assert crew.workers_wanted() == 1
 
 
@@ -623,7 +631,7 @@ def test_a_direct_start_takes_a_place_too() -> None:
     crew.seats[0].places = 1
     assert crew.start_now(FakeCall(1), 0.0) is crew.seats[0]
     assert crew.seats[0].is_leaving
-    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert answered(crew, crew.seats[0], 1, 0.0)
     assert crew.start_now(FakeCall(2), 0.0) is None
 
 
@@ -643,7 +651,7 @@ def test_nothing_runs_beside_a_leaving_worker_s_last_call() -> None:
     crew.seats.append(Seat("b"))
     add(crew, UNKNOWN, first=2)
     assert given(crew) == []
-    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert answered(crew, crew.seats[0], 1, 0.0)
     assert given(crew) == [("b", [2])]
 
 
@@ -654,7 +662,7 @@ def test_a_seat_on_hold_gets_nothing_ahead_until_it_has_answered() -> None:
     crew.hold(running.seat)
     add(crew, QUICK, QUICK, first=2)
     assert given(crew) == []
-    assert crew.answered(crew.seats[0], 1, 0.0)
+    assert answered(crew, crew.seats[0], 1, 0.0)
     assert given(crew) == [("a", [2, 3])]
 
 

@@ -44,7 +44,7 @@ class Office:
         count = child.read()
         if count == 0:
             child.deafen()
-        for frame in child.frames():
+        for frame in iter(child.next_frame, None):
             self.answers[frame.number] = (frame.kind, bytes(frame.payload))
 
     async def answer(self, number: int) -> Any:

@@ -76,14 +76,15 @@ class Crew(Generic[C]):
     def __init__(self, size: int) -> None:
         self.size = size
         self.seats: list[Seat[C]] = []
-        self.calls: deque[C] = deque()  # the waiting ones; for others to look at only
-        self._coroutines: deque[C] = deque()
+        self.calls: deque[C] = deque()
+        self.coroutines: deque[C] = deque()
+        """These two: what waits, in order. Whoever has many calls to add may append them here."""
         self._unwanted = 0  # cancelled calls that are still in one of the two queues
 
     @property
     def waiting(self) -> int:
         """Calls that no worker has yet."""
-        return len(self.calls) + len(self._coroutines) - self._unwanted
+        return len(self.calls) + len(self.coroutines) - self._unwanted
 
     @property
     def under_way(self) -> int:
@@ -92,18 +93,18 @@ class Crew(Generic[C]):
 
     def add(self, call: C) -> None:
         """One more call waits."""
-        (self._coroutines if call.is_coroutine else self.calls).append(call)
+        (self.coroutines if call.is_coroutine else self.calls).append(call)
 
     def add_in_place(self, call: C) -> None:
         """One more call waits, in front of those that were submitted after it."""
-        queue = self._coroutines if call.is_coroutine else self.calls
+        queue = self.coroutines if call.is_coroutine else self.calls
         queue.insert(bisect_left(queue, call.number, key=_number), call)
 
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits, in order."""
-        dropped = [call for call in (*self.calls, *self._coroutines) if not call.done()]
+        dropped = [call for call in (*self.calls, *self.coroutines) if not call.done()]
         self.calls.clear()
-        self._coroutines.clear()
+        self.coroutines.clear()
         self._unwanted = 0
         return dropped
 
@@ -111,7 +112,7 @@ class Crew(Generic[C]):
         """One of the waiting calls is done before it began; it leaves its queue when its turn comes, or in bulk."""
         self._unwanted += 1
         if self._unwanted > 1000 and self._unwanted > self.waiting:
-            for queue in (self.calls, self._coroutines):
+            for queue in (self.calls, self.coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
                 queue.extend(wanted)
@@ -158,14 +159,14 @@ class Crew(Generic[C]):
             else:
                 idle += 1
         wanted = min(len(self.calls) + coming, self.size - busy)
-        wanted += min(len(self._coroutines), self.size - hosts)
+        wanted += min(len(self.coroutines), self.size - hosts)
         # The queues may hold cancelled calls as well.
         return max(0, min(wanted, self.waiting + coming) - idle)
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
         """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""
         orders: list[tuple[Seat[C], list[C]]] = []
-        if self._coroutines:
+        if self.coroutines:
             self._give_out_coroutines(orders, now)
         calls = self.calls
         if not calls:
@@ -221,10 +222,10 @@ class Crew(Generic[C]):
         return batch
 
     def _give_out_coroutines(self, orders: list[tuple[Seat[C], list[C]]], now: float) -> None:
-        while self._coroutines:
-            call = self._coroutines[0]
+        while self.coroutines:
+            call = self.coroutines[0]
             if call.done():
-                self._coroutines.popleft()
+                self.coroutines.popleft()
                 self._count_off()
                 continue
             open_seats = [
@@ -236,7 +237,7 @@ class Crew(Generic[C]):
             if not open_seats:
                 return
             seat = min(open_seats, key=lambda s: len(s.under_way))
-            self._coroutines.popleft()
+            self.coroutines.popleft()
             if not seat.under_way:
                 seat.load = 0.0
                 seat.serves_coroutines = True
@@ -248,13 +249,10 @@ class Crew(Generic[C]):
                 _take_places(seat, 1)
             orders.append((seat, [call]))
 
-    def answered(self, seat: Seat[C], number: int, now: float) -> C | None:
-        """The call of this number is done at ``seat``; None where that seat does not hold it."""
-        call = seat.under_way.pop(number, None)
-        if call is not None:
-            seat.progress = now
-            seat.load = seat.load - call.cost if seat.under_way else 0.0
-        return call
+    def settle(self, seat: Seat[C], cost: float, now: float) -> None:
+        """Calls that cost so much in all have been answered; whoever heard it has taken them out of ``under_way``."""
+        seat.progress = now
+        seat.load = seat.load - cost if seat.under_way else 0.0
 
     def taken_back(self, seat: Seat[C], count: int) -> None:
         """The last ``count`` calls of this seat have not started and are ours again; the wanted ones wait in front."""
@@ -277,7 +275,7 @@ class Crew(Generic[C]):
     def add_again(self, call: C) -> None:
         """This call waits once more, in front: its turn had come."""
         call.seat = None
-        (self._coroutines if call.is_coroutine else self.calls).appendleft(call)
+        (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
 
     def hold(self, seat: Seat[C]) -> None:
         """Write nothing ahead to this seat until all that it holds is answered: what it runs may have to be killed."""

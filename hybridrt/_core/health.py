@@ -32,12 +32,12 @@ class Health:
 class CrashRecord:
     """Remembers crashes for a minute. ``ended`` is always the count of calls that have ended so far, crashed or not."""
 
-    __slots__ = ("_crashes", "_marks", "_start_error")
+    __slots__ = ("_crashes", "_marks", "start_error")
 
     def __init__(self) -> None:
         self._crashes: deque[float] = deque(maxlen=_MOST_REMEMBERED)
         self._marks: deque[tuple[float, int]] = deque([(float("-inf"), 0)])  # how many had ended when
-        self._start_error = ""
+        self.start_error = ""
 
     def mark(self, now: float, ended: int) -> None:
         """Note how many calls have ended, for the share; to be called now and then."""
@@ -53,11 +53,11 @@ class CrashRecord:
 
     def cannot_start(self, error: OSError) -> None:
         """No worker can be started, because of ``error``."""
-        self._start_error = str(error.strerror or error)
+        self.start_error = str(error.strerror or error)
 
     def can_start(self) -> None:
         """A worker is there: it has answered."""
-        self._start_error = ""
+        self.start_error = ""
 
     def snapshot(self, now: float, ended: int) -> Health:
         """The health at ``now``."""
@@ -68,8 +68,8 @@ class CrashRecord:
         count = len(crashes)
         rate = count / max(count, ended - self._marks[0][1]) if crashes else 0.0
         reason = ""
-        if self._start_error:
-            reason = f"no worker process can be started: {self._start_error}"
+        if self.start_error:
+            reason = f"no worker process can be started: {self.start_error}"
         elif count >= MOST_CRASHES and rate > MOST_RATE:
             reason = (
                 f"{count} calls were lost to the death of their worker within a minute, {rate:.0%} of all"

@@ -8,7 +8,7 @@ import select
 import signal
 import socket
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from . import wire
 from .blackbox import BlackBox
@@ -42,6 +42,7 @@ class Child:
         self._loop = loop
         self._pidfd = self._far_hatch = self._far_tokens = self._tokens_read = self._tokens_write = -1
         self._reader = wire.FrameReader(mark=wire.LARGE)
+        self.next_frame = self._reader.next_frame
         self._backlog: list[memoryview] = []
         self._channel, self._far_channel = socket.socketpair()
         try:
@@ -50,6 +51,7 @@ class Child:
             os.set_blocking(self._tokens_write, False)
             self._tokens_read = _reopened(self._far_tokens)
             self.box = BlackBox()
+            self.ring = self.box.ring
             hatch, self._far_hatch = open_hatch()
             self.side = Side(hatch)
         except OSError:
@@ -134,28 +136,14 @@ class Child:
     def read(self) -> int:
         """Take in what has arrived: the count of bytes, 0 at the end of the channel, -1 where nothing is there now.
 
-        Then go through ``held_frames`` and ``frames``.
+        Then ``ring`` may have answers, told of by any frame; and ``next_frame`` gives one after the other, or None.
         """
         try:
-            count = self._channel.recv_into(self._reader.room())
+            return self._reader.receive(self._channel.recv_into)
         except BlockingIOError:
             return -1
         except OSError:
             return 0
-        self._reader.filled(count)
-        return count
-
-    def held_frames(self) -> Iterator[wire.Frame]:
-        """The answers that the worker holds in shared memory: told of by any frame, or not yet."""
-        return wire.split(self.box.ring.take())
-
-    def holds_answers(self) -> bool:
-        """Whether ``held_frames`` has some."""
-        return not self.box.ring.is_empty()
-
-    def frames(self) -> Iterator[wire.Frame]:
-        """The whole answers that were read: to be used one by one, each before the next."""
-        return iter(self._reader.next_frame, None)
 
     def deafen(self) -> None:
         """Hear nothing more from the channel (it has ended; the loop would call again and again)."""

@@ -63,11 +63,9 @@ class Desk:
         if self.dock is not None:
             self.report()
         try:
-            count = self.channel.recv_into(self.reader.room())
+            return self.reader.receive(self.channel.recv_into) > 0
         except OSError:
             return False
-        self.reader.filled(count)
-        return count > 0
 
     def note(self, frame: wire.Frame) -> bool:
         """Take in a frame that is not a call; False for QUIT."""

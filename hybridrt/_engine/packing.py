@@ -44,8 +44,9 @@ def pack(call: tuple[Any, ...]) -> bytes:
         for value in args:  # all of them: one may be a text that is too long
             if type(value) not in _PLAIN and not _is_small(value):
                 is_small = False
-        if is_small:
-            return parcel.dumps(call)
+        if is_small:  # nothing in it can fail to be pickled
+            data = pickle.dumps(call, PROTOCOL)
+            return data if MAIN not in data else parcel.dumps_by_value(call)
     return _pack_bounded(call)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 # to a worker
@@ -123,6 +123,15 @@ class FrameReader:
             self._large_end += count
         else:
             self._end += count
+
+    def receive(self, recv_into: Callable[[memoryview], int]) -> int:
+        """Have this fill the room that there is; the count of bytes. Raises what it raises."""
+        count = recv_into(self._view if not self._end and self._large is None else self.room())
+        if self._large is not None:
+            self._large_end += count
+        else:
+            self._end += count
+        return count
 
     def next_frame(self) -> Frame | None:
         """The next whole frame, or None where more bytes are needed."""

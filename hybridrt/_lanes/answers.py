@@ -14,8 +14,10 @@ from .job import LargeJob, ProcessJob
 from .unsendable import unsendable_result
 
 
-def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None:
-    """Give ``job`` its outcome, and count it."""
+def deliver(
+    job: ProcessJob[Any], kind: int, micros: int, payload: bytes | memoryview, counters: Counters
+) -> None:
+    """Give ``job`` its outcome, as a frame of this kind has it, and count it."""
     job.payload = b""  # as let_go, which would cost a Python frame per call
     job.fn = None
     if type(job) is LargeJob:
@@ -23,7 +25,6 @@ def deliver(job: ProcessJob[Any], frame: wire.Frame, counters: Counters) -> None
     if job.done():
         counters.cancelled += 1
         return
-    kind, _, micros, payload = frame
     seconds = micros * 1e-6
     counters.run_times.record(seconds)
     job.function.in_process.record(seconds)

@@ -68,8 +68,7 @@ class ProcessLane:
         """``numbers`` gives each call its own; several lanes may share it. ``setup`` comes before a worker's first."""
         self._loop = loop
         self._listening = Listening(loop)
-        self._grace = settings.interrupt_grace
-        self._memory_limit = settings.worker_memory_limit
+        self._settings = settings
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
         self._workforce = Workforce(
@@ -96,7 +95,7 @@ class ProcessLane:
             loop,
             self._crew,
             self._counters,
-            grace=self._grace,
+            grace=settings.interrupt_grace,
             take_back=self._take_back,
             pump_soon=self._pump_soon,
             tell_if_empty=self._tell_if_empty,
@@ -160,7 +159,7 @@ class ProcessLane:
                 self._check_audience()
                 send_calls(seat, [job], self._path_news)
                 return job
-        crew.add(job)
+        (crew.coroutines if job.is_coroutine else crew.calls).append(job)
         if not self._pump_is_due:
             self._pump_soon()
         return job
@@ -217,33 +216,38 @@ class ProcessLane:
 
     def _take_answers(self, child: Child) -> None:
         seat = self._seats[child]
-        now = monotonic()
         crew = self._crew
         counters = self._counters
-        for frame in chain(child.held_frames(), child.frames()):
-            if frame.kind >= wire.PONG:
+        take = seat.under_way.pop
+        cost = 0.0
+        next_frame = child.next_frame
+        held = child.ring.take()
+        for frame in chain(wire.split(held), iter(next_frame, None)) if held else iter(next_frame, None):
+            kind, number, micros, payload = frame
+            marks = 0
+            if kind >= wire.PONG:
                 frame = self._listening.before(frame)
-                if frame.kind & MARKS:
-                    kind = frame.kind & ~MARKS
-                    if kind < wire.PONG:
-                        job = crew.answered(seat, frame.number, now)
-                        if job is not None:
-                            self._porters.unpack(job, child, frame)
-                        elif frame.kind & wire.CARGO:
-                            decline(child, frame)
-                        continue
-                    frame = frame._replace(kind=kind)
-                if frame.kind >= wire.PONG:
-                    self._workforce.hear(child, frame)
+                marks = frame.kind & MARKS
+                kind = frame.kind & ~MARKS
+                if kind >= wire.PONG:
+                    self._workforce.hear(child, frame._replace(kind=kind))
                     continue
-            job = crew.answered(seat, frame.number, now)
+            job = take(number, None)
             if job is not None:
-                deliver(job, frame, counters)
+                cost += job.cost
+                if marks:
+                    self._porters.unpack(job, child, frame)
+                else:
+                    deliver(job, kind, micros, payload, counters)
+            elif marks & wire.CARGO:
+                decline(child, frame)
+        crew.settle(seat, cost, monotonic())
         self._workforce.has_answered(child, seat)
-        self._counters.crashes.can_start()
+        if counters.crashes.start_error:
+            counters.crashes.can_start()
         if crew.waiting:  # as in _look_again, which is a Python frame
             self._pump()
-        else:
+        elif self._emptied is not None:
             self._tell_if_empty()
 
     # Deaths
@@ -269,7 +273,7 @@ class ProcessLane:
         seat = self._seats[child]
         self._crew.retire(seat)
         self._listening.hear_out(child.pid)
-        while child.read() > 0 or child.holds_answers():  # that it gave before it died
+        while child.read() > 0 or not child.ring.is_empty():  # that it gave before it died
             self._take_answers(child)
         if not (seat.serves_coroutines and child.box.started):
             for job in seat.under_way.values():
@@ -281,7 +285,7 @@ class ProcessLane:
         seat.under_way = {}
         is_a_riddle = exitcode in MAY_BE_OOM and not child.fate
         oom = self._workforce.oom.look(monotonic()) if is_a_riddle else None
-        death = Death(exitcode, oom, self._memory_limit)
+        death = Death(exitcode, oom, self._settings.worker_memory_limit)
         for job in reversed(lost):
             seconds = monotonic() - seat.progress
             charge(job, child, death, seconds, len(lost), self._crew, self._counters)
@@ -293,7 +297,7 @@ class ProcessLane:
         self._stuck_check = None
         if CAN_BE_READ_UNTOLD:  # elsewhere the answers that are held come when the worker tells of them
             for seat in self._crew.seats_with_calls_ahead():
-                if seat.worker.holds_answers():
+                if not seat.worker.ring.is_empty():
                     self._take_answers(seat.worker)
         for seat in self._crew.stuck(monotonic()):
             self._take_back(seat)
@@ -365,7 +369,7 @@ class ProcessLane:
         self._closed = self._closed or LEFT
         is_cut_short = True
         try:
-            for patience in (grace, self._grace):
+            for patience in (grace, self._settings.interrupt_grace):
                 if self._is_empty():
                     break
                 self._emptied = self._loop.create_future()
