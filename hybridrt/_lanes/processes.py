@@ -91,7 +91,7 @@ class ProcessLane:
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
-        self._stopping = Stopping(
+        stopping = Stopping(
             loop,
             self._crew,
             self._counters,
@@ -101,6 +101,7 @@ class ProcessLane:
             tell_if_empty=self._tell_if_empty,
             withdraw=self._porters.withdraw,
         )
+        self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or itertools.count(1)
         self._pump_is_due = False
@@ -130,9 +131,7 @@ class ProcessLane:
             try:
                 payload = pack(call)
             except Outgrown:
-                large = large_job(
-                    self._loop, next(self._numbers), function, fn, definition, self._stopping.stop
-                )
+                large = large_job(self._loop, next(self._numbers), function, fn, definition, self._stop)
                 self._porters.pack(large, call)
                 self._pump_soon()  # its worker may be hired meanwhile
                 return large
@@ -143,7 +142,7 @@ class ProcessLane:
         job: _Call = ProcessJob(loop=self._loop)
         job.lane = "process"
         job.function = function
-        job.stop_work = self._stopping.stop
+        job.stop_work = self._stop
         job.number = next(self._numbers)
         job.definition = definition
         job.payload = payload
@@ -397,4 +396,4 @@ class ProcessLane:
             job.set_exception(stopped_call(job))
         for job in running:
             if job.seat is not None:
-                self._stopping.stop(job)
+                self._stop(job)
