@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from . import shares, wire
-from .manifest import Cargo, opened
-from .packing import STREAM_ON_LOOP, Outgrown, pack
+from .manifest import Cargo, Letter, opened
+from .packing import STREAM_ON_LOOP, Outgrown, pack, pack_bounded
 
 if TYPE_CHECKING:
     from .arenas import Arenas
@@ -86,6 +86,16 @@ class Hold:
         if cargo.short:
             self._tell(cargo.short)
         return cargo
+
+    def load_letter(self, call: tuple[Any, ...]) -> Cargo | None:
+        """``call`` where it is small but for what was shared, and copied, before; None where it is not. Quick."""
+        if self._sharing.book is None:
+            return None
+        try:
+            with shares.travelling(self._sharing.book, makes_copies=False) as taken:
+                return Letter(pack_bounded(call), tuple(taken))
+        except Exception:
+            return None  # what is wrong is found out, and told, where it is loaded up
 
     def unload(self, child: Any, payload: bytes | memoryview, flag: int) -> Any:
         """What the worker has packed, in any thread; raises what unpickling raises, and Lost."""

@@ -10,7 +10,7 @@ from sys import modules
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from . import anatomy, parcel, relay, wire
+from . import anatomy, parcel, relay, shares, wire
 from .conditions import ANY_TERMS, ArenaTerms
 from .context import within
 from .output import outlet
@@ -53,6 +53,7 @@ class Desk:
         self._is_worker = True
         self.modules_known = sys.maxsize
         """Count of the modules that were loaded when we last told of new ones; maxsize where nobody wants to know."""
+        shares.opener = self._open_share
         os.register_at_fork(after_in_child=self._step_down)  # cheaper than asking for our pid at each answer
 
     def _step_down(self) -> None:
@@ -138,6 +139,9 @@ class Desk:
 
             self.dock = Dock(self._hatch, self._arenas)
         return self.dock
+
+    def _open_share(self, number: int) -> Any:
+        return self._open_dock().open_share(number)
 
     def report(self) -> None:
         """Say which blocks of shared memory are not viewed here any more."""

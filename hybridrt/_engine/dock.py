@@ -10,7 +10,7 @@ import os
 from typing import Any
 
 from .._core.memory_budget import arena_parts
-from . import shares, wire
+from . import wire
 from .arenas import Arenas, Block, Short
 from .berth import Berth, Lost
 from .conditions import ArenaTerms
@@ -35,7 +35,6 @@ class Dock:
         self._leaving: list[Block] = []
         self._arrivals: dict[int, Arrival | BaseException] = {}
         self._shelf: dict[int, _Shared] = {}
-        shares.opener = self._open_share
 
     # Arguments
 
@@ -108,7 +107,8 @@ class Dock:
     def _shelve(self, delivery: Delivery) -> None:
         self._shelf[delivery.number] = _Shared(delivery.fd, delivery.size)
 
-    def _open_share(self, number: int) -> Any:
+    def open_share(self, number: int) -> Any:
+        """The shared object of this number. Raises Lost."""
         if number not in self._shelf:
             self._berth.take_deliveries(lambda: number in self._shelf)
         shared = self._shelf.get(number)

@@ -47,14 +47,14 @@ def pack(call: tuple[Any, ...]) -> bytes:
         if is_small:  # nothing in it can fail to be pickled
             data = pickle.dumps(call, PROTOCOL)
             return data if MAIN not in data else parcel.dumps_by_value(call)
-    return _pack_bounded(call)
+    return pack_bounded(call)
 
 
 def pack_any(obj: object) -> bytes:
     """``obj`` as bytes, as ``parcel.dumps`` makes them; raises Outgrown where they would be too many."""
     if type(obj) in _PLAIN or _is_small(obj):
         return parcel.dumps(obj)
-    return _pack_bounded(obj)
+    return pack_bounded(obj)
 
 
 def _is_small(value: Any, depth: int = 0) -> bool:
@@ -85,7 +85,8 @@ def _is_small(value: Any, depth: int = 0) -> bool:
     return kind in _PLAIN
 
 
-def _pack_bounded(obj: object) -> bytes:
+def pack_bounded(obj: object) -> bytes:
+    """``obj`` as bytes, without a look at what it is first; raises Outgrown where they would be too many."""
     file = _Bounded()
     try:
         pickle_to(file, file.keep_in_band, obj)

@@ -16,6 +16,7 @@ from weakref import ref
 from . import shares
 from .arenas import PAGE, Arenas, Block, Short, write_all
 from .blackbox import _anonymous_file
+from .packing import Outgrown
 from .shares import Shared, Unusable
 from .stowage import load_up
 
@@ -122,6 +123,8 @@ class ShareBook:
         with self._lock:  # two threads do not both make a copy
             copy = self._copies.get(number)
             if copy is None:
+                if not shares.may_copy():
+                    raise Outgrown
                 copy = Copy(number, handle._hybridrt_obj)
                 self._copies[number] = copy
         taken.append(Ticket(handle, copy))

@@ -74,18 +74,24 @@ class Shared:
 
 
 @contextmanager
-def travelling(book: Book | None) -> Iterator[list[Any]]:
+def travelling(book: Book | None, *, makes_copies: bool = True) -> Iterator[list[Any]]:
     """While this runs, in this thread, handles of ``book`` may be pickled; the list gets what their copies are.
 
-    None: any handle may, and no copy is made: for a trial.
+    None: any handle may, and no copy is made: for a trial. Where copies are not to be made, an object without one
+    raises Outgrown.
     """
-    before = getattr(_here, "taken", None), getattr(_here, "book", None)
+    before = getattr(_here, "taken", None), getattr(_here, "book", None), getattr(_here, "makes_copies", True)
     taken: list[Any] = []
-    _here.taken, _here.book = taken, book
+    _here.taken, _here.book, _here.makes_copies = taken, book, makes_copies
     try:
         yield taken
     finally:
-        _here.taken, _here.book = before
+        _here.taken, _here.book, _here.makes_copies = before
+
+
+def may_copy() -> bool:
+    """Whether an object may be copied now, in this thread."""
+    return getattr(_here, "makes_copies", True)
 
 
 def travelling_book() -> Book | None:

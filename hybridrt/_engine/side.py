@@ -54,7 +54,7 @@ class Side:
         for block in cargo.blocks:
             cargo.arenas.refer(block)
             self._lent.setdefault(block.key, []).append((cargo.arenas, block))
-        return [marked(pieces[0], KEEP), *pieces[1:]] if keep else pieces
+        return [marked(pieces[0], KEEP), *pieces[1:]] if keep and cargo.flag else pieces
 
     def released(self, payload: bytes | memoryview) -> None:
         """The worker has released these blocks."""

@@ -96,6 +96,10 @@ class LargeJob(ProcessJob[T]):
         self.make_room(self)
 
 
+def _ignore(job: Any) -> None:
+    pass
+
+
 def large_job(
     loop: asyncio.AbstractEventLoop,
     number: int,
@@ -115,6 +119,7 @@ def large_job(
     job.stop_work = stop_work
     job.payload = b""
     job.timing = UNKNOWN  # so it is never written ahead, nor anything behind it
+    job.make_room = _ignore
     job.seat = job.cargo = None
     job.retries = job.crashes = 0
     return job

@@ -89,7 +89,14 @@ class Porters:
     # Errands
 
     def pack(self, job: LargeJob[Any], call: tuple[Any, ...]) -> None:
-        """Pack this call when its turn comes, and put it where it belongs among those that wait."""
+        """Pack this call when its turn comes, and put it where it belongs among those that wait.
+
+        At once, and last of all, where it is large only by what was shared before.
+        """
+        job.cargo = self._hold.load_letter(call)
+        if job.cargo is not None:
+            self._crew.add(job)
+            return
         job.make_room = self._make_room
         errand = Packing(job, call)
         self._wanted[job.number] = errand
