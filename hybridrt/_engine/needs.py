@@ -23,9 +23,11 @@ def learnable(known: int) -> list[str]:
     then what is in packages. Only installed packages and the standard library: the code of the user's own project may
     change while the program runs, and often does things at import that are meant for one process.
     """
+    # From the end: to touch a module that is shared with the zygote is to have its page copied.
+    new = tuple(islice(reversed(sys.modules.items()), max(0, len(sys.modules) - known)))
     found = [
         name
-        for name, module in tuple(islice(sys.modules.items(), known, None))
+        for name, module in reversed(new)
         if len(name) <= MOST_NAME and _is_learnable(name, module)
     ]
     found.sort(key=lambda name: name.count("."))
