@@ -21,7 +21,7 @@ async def nothing_loaded(contestant: type[Contestant], scale: Scale) -> dict[str
 
 async def numpy_loaded(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """The same with numpy in each worker, by the pool's own way of loading it beforehand where it has one."""
-    return await _measure(contestant(scale.workers, preload=("numpy",)), work.meet_with_numpy)
+    return await _measure(contestant(scale.workers, preload=("numpy", work.__name__)), work.meet_with_numpy)
 
 
 async def _measure(opened: Contestant, meet: Callable[[str, int], int]) -> dict[str, float]:
@@ -68,7 +68,7 @@ ROWS = (
     ),
     Measurement(
         "memory-numpy",
-        "the same with numpy in each worker, preloaded where the pool can (ours, and the stdlib's forkserver)",
+        "the same with numpy in each worker; it and the calls' module preloaded where the pool can (ours, forkserver)",
         numpy_loaded,
         (
             Figure("worker_mb", "memory of one worker with numpy", "MB", "lower"),
