@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from pickle import dumps
 from socket import socket
 from sys import modules
 from time import perf_counter
@@ -14,7 +15,7 @@ from . import anatomy, parcel, relay, shares, wire
 from .conditions import ANY_TERMS, ArenaTerms
 from .context import within
 from .output import outlet
-from .packing import Outgrown, pack_any
+from .packing import PLAIN, PROTOCOL, Outgrown, pack_any
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _LARGE = 1 << 16
 _HELD_SECONDS = 0.0002
 _HELD_BYTES = 1 << 10
+_MOST_MICROS = 0xFFFFFFFF
 _ENGINE = os.path.dirname(__file__)  # not pathlib, which every zygote would load
 
 
@@ -166,7 +168,9 @@ class Desk:
         if self.before_answer is not None:
             self.before_answer()
         now = perf_counter()
-        micros = min(int((now - began) * 1e6), 0xFFFFFFFF)
+        micros = int((now - began) * 1e6)
+        if micros > _MOST_MICROS:
+            micros = _MOST_MICROS
         if self.dock is not None:
             self.report()  # first: the next call's arguments may go where this one's were
         if not isinstance(payload, bytes):
@@ -175,8 +179,9 @@ class Desk:
             self._send(wire.pack_header(len(payload), number, micros, kind))
             self._send(payload)
         else:
-            frame = wire.pack(kind, number, micros, payload)
-            if self.reader.next_kind() == wire.AHEAD and len(payload) <= _HELD_BYTES:
+            frame = wire.pack_header(len(payload), number, micros, kind) + payload
+            reader = self.reader
+            if reader.end and len(payload) <= _HELD_BYTES and reader.next_kind() == wire.AHEAD:
                 if not self.holds_answers:
                     self._held_since = now
                 if now - self._held_since < _HELD_SECONDS and self._ring.put(frame):
@@ -221,6 +226,8 @@ class Desk:
 
     def pack_result(self, result: object) -> tuple[int, bytes | Cargo]:
         """The answer's kind and payload for a result, or for its failure to be pickled."""
+        if type(result) in PLAIN:  # as pack_any, which is three Python frames away
+            return wire.RESULT, dumps(result, PROTOCOL)
         return self._pack(result, self._pack_or_load_up)
 
     def pack_part(self, result: object) -> tuple[int, bytes]:

@@ -25,11 +25,7 @@ def learnable(known: int) -> list[str]:
     """
     # From the end: to touch a module that is shared with the zygote is to have its page copied.
     new = tuple(islice(reversed(sys.modules.items()), max(0, len(sys.modules) - known)))
-    found = [
-        name
-        for name, module in reversed(new)
-        if len(name) <= MOST_NAME and _is_learnable(name, module)
-    ]
+    found = [name for name, module in reversed(new) if len(name) <= MOST_NAME and _is_learnable(name, module)]
     found.sort(key=lambda name: name.count("."))
     return found[:MOST_NAMES]
 

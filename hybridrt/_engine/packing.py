@@ -29,7 +29,8 @@ MAIN = b"__main__"
 
 _SHORT = 1 << 12
 _FEW = 32
-_PLAIN = frozenset({int, float, bool, complex, type(None)})
+PLAIN = frozenset({int, float, bool, complex, type(None)})
+"""Types of what is always small, but for integers that nobody writes."""
 
 
 class Outgrown(Exception):
@@ -42,7 +43,7 @@ def pack(call: tuple[Any, ...]) -> bytes:
         args, kwargs = call
         is_small = not kwargs or _is_small(kwargs)
         for value in args:  # all of them: one may be a text that is too long
-            if type(value) not in _PLAIN and not _is_small(value):
+            if type(value) not in PLAIN and not _is_small(value):
                 is_small = False
         if is_small:  # nothing in it can fail to be pickled
             data = pickle.dumps(call, PROTOCOL)
@@ -52,7 +53,7 @@ def pack(call: tuple[Any, ...]) -> bytes:
 
 def pack_any(obj: object) -> bytes:
     """``obj`` as bytes, as ``parcel.dumps`` makes them; raises Outgrown where they would be too many."""
-    if type(obj) in _PLAIN or _is_small(obj):
+    if type(obj) in PLAIN or _is_small(obj):
         return parcel.dumps(obj)
     return pack_bounded(obj)
 
@@ -72,17 +73,17 @@ def _is_small(value: Any, depth: int = 0) -> bool:
             return False
         if kind is dict:
             for key in value:
-                if type(key) is not str and type(key) not in _PLAIN:
+                if type(key) is not str and type(key) not in PLAIN:
                     return False
             value = value.values()
         is_small = True
         for part in value:
-            if type(part) not in _PLAIN and not _is_small(part, depth + 1):
+            if type(part) not in PLAIN and not _is_small(part, depth + 1):
                 is_small = False
         return is_small
     if kind.__name__ == "ndarray" and kind.__module__ == "numpy":
         return bool(value.nbytes < _SHORT and not value.dtype.hasobject)
-    return kind in _PLAIN
+    return kind in PLAIN
 
 
 def pack_bounded(obj: object) -> bytes:

@@ -96,14 +96,16 @@ def split(data: bytes) -> Iterator[Frame]:
 class FrameReader:
     """Turns a stream of bytes into frames: fill ``room()``, say how much with ``filled(n)``, then ``next_frame()``."""
 
-    __slots__ = ("_buffer", "_end", "_large", "_large_end", "_mark", "_start", "_view")
+    __slots__ = ("_buffer", "_large", "_large_end", "_mark", "_start", "_view", "end")
 
     def __init__(self, size: int = 1 << 16, mark: int = 0) -> None:
         """``mark`` is or-ed to the kind of each frame that is larger than ``size``."""
         self._mark = mark
         self._buffer = bytearray(size)
         self._view = memoryview(self._buffer)
-        self._start = self._end = 0
+        self._start = 0
+        self.end = 0
+        """Bytes that were read, up to here in the buffer; 0 where all of them have been given out."""
         self._large: memoryview | None = None  # the frame that outgrew the buffer, header included
         self._large_end = 0
 
@@ -112,25 +114,25 @@ class FrameReader:
         if self._large is not None:
             return self._large[self._large_end : self._large_end + _MOST_AT_ONCE]
         if self._start:
-            self._view[: self._end - self._start] = bytes(self._view[self._start : self._end])
-            self._end -= self._start
+            self._view[: self.end - self._start] = bytes(self._view[self._start : self.end])
+            self.end -= self._start
             self._start = 0
-        return self._view[self._end :]
+        return self._view[self.end :]
 
     def filled(self, count: int) -> None:
         """``count`` bytes were written into the last ``room()``."""
         if self._large is not None:
             self._large_end += count
         else:
-            self._end += count
+            self.end += count
 
     def receive(self, recv_into: Callable[[memoryview], int]) -> int:
         """Have this fill the room that there is; the count of bytes. Raises what it raises."""
-        count = recv_into(self._view if not self._end and self._large is None else self.room())
+        count = recv_into(self._view if not self.end and self._large is None else self.room())
         if self._large is not None:
             self._large_end += count
         else:
-            self._end += count
+            self.end += count
         return count
 
     def next_frame(self) -> Frame | None:
@@ -138,7 +140,7 @@ class FrameReader:
         if self._large is not None:
             return self._next_large(self._large)
         start = self._start
-        have = self._end - start
+        have = self.end - start
         if have < HEADER_SIZE:
             return None
         length, number, extra, kind = _unpack_header(self._buffer, start)
@@ -146,18 +148,18 @@ class FrameReader:
         if have < total:
             if total > len(self._buffer):
                 self._large = _memory(total)
-                self._large[:have] = self._view[start : self._end]
+                self._large[:have] = self._view[start : self.end]
                 self._large_end = have
-                self._start = self._end = 0
+                self._start = self.end = 0
             return None
         self._start = start + total
-        if self._start == self._end:
-            self._start = self._end = 0
+        if self._start == self.end:
+            self._start = self.end = 0
         return _new(Frame, (kind, number, extra, self._view[start + HEADER_SIZE : start + total]))
 
     def next_kind(self) -> int:
         """The kind of the frame that ``next_frame`` will give, or 0 where it has to wait for more bytes."""
-        have = self._end - self._start
+        have = self.end - self._start
         if have < HEADER_SIZE or self._large is not None:
             return 0
         length, _, _, kind = _unpack_header(self._buffer, self._start)

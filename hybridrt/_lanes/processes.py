@@ -40,7 +40,7 @@ from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
 from .obituary import MAY_BE_OOM, Death, charge, refused_call, start_error, stopped_call
 from .porters import Porters
-from .sending import send_calls, send_large
+from .sending import send_calls, send_large, send_now
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
@@ -156,7 +156,7 @@ class ProcessLane:
             seat = crew.start_now(job, monotonic())
             if seat is not None:
                 self._check_audience()
-                send_calls(seat, [job], self._path_news)
+                send_now(seat, job, self._path_news)
                 return job
         (crew.coroutines if job.is_coroutine else crew.calls).append(job)
         if not self._pump_is_due:
@@ -244,7 +244,7 @@ class ProcessLane:
         self._workforce.has_answered(child, seat)
         if counters.crashes.start_error:
             counters.crashes.can_start()
-        if crew.waiting:  # as in _look_again, which is a Python frame
+        if (crew.calls or crew.coroutines) and crew.waiting:
             self._pump()
         elif self._emptied is not None:
             self._tell_if_empty()

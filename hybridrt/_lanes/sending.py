@@ -62,6 +62,25 @@ def send_calls(
         child.send(b"".join(parts))
 
 
+def send_now(
+    seat: Seat[ProcessJob[Any]], job: ProcessJob[Any], path_news: Callable[[Child], list[str] | None]
+) -> None:
+    """As ``send_calls`` for one call that ``seat``, which was idle, holds now; quicker where there is nothing else."""
+    child: Child = seat.worker
+    definition = job.definition
+    if (
+        definition is None
+        or child.known.get(definition.number) != definition.version
+        or child.to_forget
+        or child.side.berth is not None
+        or len(job.payload) >= _LARGE
+    ):
+        send_calls(seat, [job], path_news)
+        return
+    payload = job.payload
+    child.send(wire.pack_header(len(payload), job.number, definition.number, wire.CALL) + payload)
+
+
 def send_large(
     seat: Seat[ProcessJob[Any]], job: LargeJob[Any], path_news: Callable[[Child], list[str] | None]
 ) -> None:
