@@ -163,7 +163,7 @@ class Runtime(Verbs):
         refused (NotSendable, or TypeError where the call stays in this process).
         """
         self._check_here()
-        handle: Any = self._open_lanes().share_book.share(obj)
+        handle: Any = self._open_lanes().share(obj)
         return handle  # type: ignore[no-any-return]
 
     def options(

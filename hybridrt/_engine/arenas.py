@@ -234,12 +234,14 @@ class Arenas:
     def let_go(self, block: Block) -> None:
         """One who refers to the block needs it no more; may be called in the middle of anything."""
         self._gone.append(block)
+        if self._is_closed:
+            self._gone.clear()  # nobody settles any more
 
     def let_all_go(self, blocks: list[Block]) -> None:
         """``let_go`` for each, and empty the list; from two threads at once it does it once."""
         while True:
             try:
-                self._gone.append(blocks.pop())
+                self.let_go(blocks.pop())
             except IndexError:
                 return
 

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet, ref
 
 from .arenas import map_shared
-from .hatch import ARENA, Delivery, Hatch
+from .hatch import ARENA, Hatch
 from .manifest import Key
 
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -72,8 +72,6 @@ class Berth:
         self._pins: dict[int, tuple[Any, _Far, Key, int]] = {}
         self._serial = itertools.count()
         self._released: deque[Key] = deque()
-        self.on_share: Callable[[Delivery], None] | None = None
-        """What comes through the hatch beside arenas."""
         Berth._all.add(self)
 
     def take_deliveries(self, until: Callable[[], bool] = lambda: False) -> None:
@@ -84,8 +82,6 @@ class Berth:
                 return
             if delivery.kind == ARENA:
                 self._arenas[delivery.number] = _Far(delivery.fd, delivery.size)
-            elif self.on_share is not None:
-                self.on_share(delivery)
             else:
                 os.close(delivery.fd)
 

@@ -100,9 +100,9 @@ class BlackBox:
             self.fd = -1
 
 
-def _anonymous_file(name: str = "hybridrt") -> int:
+def _anonymous_file() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create(name, os.MFD_CLOEXEC)
+        return os.memfd_create("hybridrt", os.MFD_CLOEXEC)
     import tempfile
 
     with tempfile.TemporaryFile() as file:  # macOS: no name is left, and dup keeps the memory

@@ -80,7 +80,10 @@ class Hold:
         """``call`` as cargo, in any thread; raises what pickling raises."""
         from .stowage import load_up
 
-        with shares.travelling(self._sharing.book or _NO_BOOK) as taken:
+        book = self._sharing.book
+        if book is not None:
+            book.arenas = self.arenas
+        with shares.travelling(book or _NO_BOOK) as taken:
             cargo = load_up(self.arenas, [], call, is_call=True)
         cargo.shares = tuple(taken)
         if cargo.short:

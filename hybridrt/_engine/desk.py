@@ -87,8 +87,11 @@ class Desk:
             current_process().authkey = bytes(frame.payload)
         elif frame.kind == wire.SETUP:
             return self._set_up(frame)
+        elif frame.kind == wire.SHARE:
+            self._open_dock().shelve(frame)
         elif frame.kind in (wire.RELEASED, wire.TRIM, wire.UNSHARE) and self.dock is not None:
             self.dock.note(frame)
+            self.report()
         return frame.kind != wire.QUIT
 
     def _set_up(self, frame: wire.Frame) -> bool:

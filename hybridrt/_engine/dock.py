@@ -5,8 +5,6 @@ Made when the first frame with cargo arrives, or the first large result is to le
 
 from __future__ import annotations
 
-import mmap
-import os
 from typing import Any
 
 from .._core.memory_budget import arena_parts
@@ -14,7 +12,7 @@ from . import wire
 from .arenas import Arenas, Block, Short
 from .berth import Berth, Lost
 from .conditions import ArenaTerms
-from .hatch import ARENA, Delivery, Hatch
+from .hatch import ARENA, Hatch
 from .manifest import Cargo, Key, pack_keys, unpack_keys
 from .stowage import Arrival, load_up
 
@@ -28,7 +26,6 @@ class Dock:
     def __init__(self, hatch: int, terms: ArenaTerms) -> None:
         self._hatch = Hatch(hatch)
         self._berth = Berth(self._hatch)
-        self._berth.on_share = self._shelve
         _, most = arena_parts(*terms)
         self._arenas = _TellingArenas(most, self._hatch)
         self._lent: dict[Key, list[Block]] = {}
@@ -40,13 +37,16 @@ class Dock:
 
     def take_in(self, frame: wire.Frame) -> None:
         """A call with cargo has arrived; ``arguments`` opens it, or else ``forget`` releases it."""
+        self._arrivals[frame.number] = self._arrival(frame)
+
+    def _arrival(self, frame: wire.Frame, *, is_shared: bool = False) -> Arrival | BaseException:
         payload = frame.payload
         if len(payload) < _OWN_BUFFER:
-            payload = memoryview(bytes(payload))  # the reader's buffer is used again for the next frame
+            payload = bytes(payload)  # the reader's buffer is used again for the next frame
         try:
-            self._arrivals[frame.number] = Arrival(self._berth, payload)
+            return Arrival(self._berth, payload, is_shared=is_shared)
         except BaseException as exc:
-            self._arrivals[frame.number] = exc
+            return exc
 
     def arguments(self, number: int) -> Any:
         """What the call of this number is made of. Raises what unpickling raises, and Lost."""
@@ -93,7 +93,6 @@ class Dock:
                     if not held:
                         del self._lent[key]
         elif frame.kind == wire.UNSHARE:
-            self._berth.take_deliveries()
             self._shelf.pop(frame.number, None)
         elif frame.kind == wire.TRIM:
             if self._berth.pinned:
@@ -104,13 +103,12 @@ class Dock:
 
     # Shared objects
 
-    def _shelve(self, delivery: Delivery) -> None:
-        self._shelf[delivery.number] = _Shared(delivery.fd, delivery.size)
+    def shelve(self, frame: wire.Frame) -> None:
+        """A shared object has arrived: its memory is kept, and the object made when a call first asks for it."""
+        self._shelf[frame.number] = _Shared(self._arrival(frame, is_shared=True))
 
     def open_share(self, number: int) -> Any:
-        """The shared object of this number. Raises Lost."""
-        if number not in self._shelf:
-            self._berth.take_deliveries(lambda: number in self._shelf)
+        """The shared object of this number. Raises what unpickling raises, and Lost."""
         shared = self._shelf.get(number)
         if shared is None:
             raise Lost("a shared object has not arrived in this worker")
@@ -118,51 +116,19 @@ class Dock:
 
 
 class _Shared:
-    """A shared object: a file until somebody asks for it, then the object."""
+    """A shared object: cargo until somebody asks for it, then the object."""
 
-    def __init__(self, fd: int, contents_size: int) -> None:
-        self._fd = fd
-        self._contents_size = contents_size
+    def __init__(self, arrival: Arrival | BaseException) -> None:
+        self._arrival: Arrival | BaseException | None = arrival
         self._obj: Any = None
-        self._is_open = False
 
     def open(self) -> Any:
-        if not self._is_open:
-            size = os.fstat(self._fd).st_size
-            with mmap.mmap(self._fd, size, access=mmap.ACCESS_READ) as mapping:
-                contents = mapping[size - self._contents_size :]
-            self._obj = Arrival(_Pages(self._fd, size), contents).open()
-            self._is_open = True
-            self._close()
+        if isinstance(self._arrival, BaseException):
+            raise self._arrival
+        if self._arrival is not None:
+            self._obj = self._arrival.open()
+            self._arrival = None
         return self._obj
-
-    def _close(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self._close()
-
-
-class _Pages(Berth):
-    """The file of a shared object, in place of the arenas of a process: nothing in it is ever used again."""
-
-    def __init__(self, fd: int, size: int) -> None:
-        self._fd = fd
-        try:
-            self._mapping = mmap.mmap(fd, size, access=mmap.ACCESS_READ)
-        except (OSError, ValueError) as exc:
-            raise Lost(f"a shared object cannot be mapped: {exc}") from exc
-
-    def pin(self, key: Key, nbytes: int, *, is_private: bool = False) -> memoryview:
-        return memoryview(self._mapping)[key[1] : key[1] + nbytes]
-
-    def _file(self, number: int) -> int:
-        return self._fd
-
-    def release(self, keys: list[Key]) -> None:
-        pass
 
 
 class _TellingArenas(Arenas):

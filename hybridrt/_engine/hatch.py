@@ -14,7 +14,6 @@ import sys
 from typing import NamedTuple
 
 ARENA = 1  # memory that the sender writes to, again and again
-SHARE = 2  # an object that was shared once (shares.py); `size` is that of its table of contents, at the end
 
 _MESSAGE = struct.Struct("<BQQ")
 # Without it a program that a call starts would get them too; macOS has none.

@@ -1,90 +1,38 @@
-"""What a runtime has shared: each object's handle, and the one copy that all workers map.
+"""What a runtime has shared: each object's handle, and the one copy that all workers view.
 
-A copy is a file without a name (a memfd) that is written once: the parts of the pickle, each from a page on, then the
-table of contents, a manifest whose places are in arena 1, the file itself.
+A copy is cargo like any other, in the arenas of the process lane, whose pages may be warm. It differs in that many
+receive it, and in that it is let go when its handle is garbage.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import threading
 from collections import deque
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 from weakref import ref
 
 from . import shares
-from .arenas import PAGE, Arenas, Block, Short, write_all
-from .blackbox import _anonymous_file
+from .arenas import Arenas
 from .packing import Outgrown
 from .shares import Shared, Unusable
 from .stowage import load_up
 
 
 class Copy:
-    """The file of one object."""
+    """One object as cargo: what every worker that needs it is given, once."""
 
-    __slots__ = ("contents_size", "fd", "nbytes", "number")
+    __slots__ = ("cargo", "number")
 
-    def __init__(self, number: int, obj: Any) -> None:
-        """Raises what pickling ``obj`` raises, and OSError where there is no memory."""
+    def __init__(self, number: int, obj: Any, arenas: Arenas) -> None:
+        """Raises what pickling ``obj`` raises."""
         self.number = number
-        self.contents_size = self.nbytes = 0
-        self.fd = _anonymous_file("hybridrt-shared")
-        try:
-            self._fill(_File(self.fd), obj)
-        except Short as exc:
-            self.close()
-            raise OSError(f"there is no memory for a shared object: {exc}") from exc
-        except BaseException:
-            self.close()  # now: whoever keeps the exception keeps us
-            raise
-
-    def _fill(self, file: _File, obj: Any) -> None:
         with shares.staying():
-            cargo = load_up(cast(Arenas, file), [], obj, is_call=False)
-        contents = b"".join(cargo.payload if isinstance(cargo.payload, list) else [cargo.payload])
-        write_all(self.fd, contents, file.end)
-        self.contents_size = len(contents)
-        self.nbytes = file.end + len(contents)
+            self.cargo = load_up(arenas, [], obj, is_call=False)
 
     def close(self) -> None:
-        fd, self.fd = self.fd, -1
-        if fd >= 0:
-            os.close(fd)
-
-    def __del__(self) -> None:
-        self.close()
-
-
-class _ThisFile:
-    number = 1
-
-
-class _File:
-    """In place of a pool of arenas: one file, which only grows."""
-
-    falls_back = False
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._arena: Any = _ThisFile
-        self.end = 0
-
-    def take(self, nbytes: int, taken: list[Block]) -> Block:
-        block = Block(self._arena, self.end, -(-max(nbytes, 1) // PAGE) * PAGE, nbytes)
-        self.end += block.size
-        taken.append(block)
-        return block
-
-    def fill(self, block: Block, at: int, data: Any) -> None:
-        try:
-            write_all(self._fd, data, block.offset + at)
-        except OSError as exc:
-            raise Short(exc.strerror or "the system does not say why") from exc
-
-    def let_all_go(self, blocks: list[Block]) -> None:
-        blocks.clear()
+        """Let go of the memory; workers that have it keep it until they are told."""
+        self.cargo.release()
 
 
 class Ticket(NamedTuple):
@@ -104,6 +52,8 @@ class ShareBook:
         self._gone: deque[int] = deque()
         self._lock = threading.Lock()
         self._why_closed = ""
+        self.arenas: Arenas | None = None
+        """Where copies go; the lane sets it before it pickles a call."""
 
     def share(self, obj: Any) -> Shared:
         """A handle for ``obj``."""
@@ -123,9 +73,9 @@ class ShareBook:
         with self._lock:  # two threads do not both make a copy
             copy = self._copies.get(number)
             if copy is None:
-                if not shares.may_copy():
+                if self.arenas is None or not shares.may_copy():
                     raise Outgrown
-                copy = Copy(number, handle._hybridrt_obj)
+                copy = Copy(number, handle._hybridrt_obj, self.arenas)
                 self._copies[number] = copy
         taken.append(Ticket(handle, copy))
         return number
@@ -145,7 +95,9 @@ class ShareBook:
         while self._gone:
             number = self._gone.popleft()
             self._handles.pop(number, None)
-            self._copies.pop(number, None)
+            copy = self._copies.pop(number, None)
+            if copy is not None:
+                copy.close()
             numbers.append(number)
         return numbers
 

@@ -42,9 +42,11 @@ class Book(Protocol):
 class Sharing:
     """Where the lanes of a runtime find its book, as soon as it has one."""
 
-    __slots__ = ("book",)
+    __slots__ = ("book", "tell_forgotten")
 
     def __init__(self) -> None:
+        self.tell_forgotten: Callable[[], None] = lambda: None
+        """Tells the workers what they need not keep any more; the lane sets it, when it opens."""
         self.book: Any = None  # a ShareBook: its room knows this one
 
 

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import wire
-from .hatch import ARENA, SHARE, Hatch
+from .hatch import ARENA, Hatch
 from .manifest import KEEP, Cargo, Key, marked, pack_keys, unpack_keys
 
 if TYPE_CHECKING:
@@ -38,11 +38,6 @@ class Side:
         """
         pieces = cargo.payload if isinstance(cargo.payload, list) else [cargo.payload]
         self._was_trimmed = False
-        for _, copy in cargo.shares:
-            if copy.number not in self._shares and self._hatch.send(
-                SHARE, copy.number, copy.contents_size, copy.fd
-            ):
-                self._shares.add(copy.number)
         for block in cargo.blocks:
             arena = block.arena
             if arena.number not in self._told:
@@ -55,6 +50,16 @@ class Side:
             cargo.arenas.refer(block)
             self._lent.setdefault(block.key, []).append((cargo.arenas, block))
         return [marked(pieces[0], KEEP), *pieces[1:]] if keep and cargo.flag else pieces
+
+    def introduce(self, cargo: Cargo) -> list[bytes]:
+        """Frames, in pieces, that bring this worker what ``cargo`` needs of what was shared; to be sent before it."""
+        frames: list[bytes] = []
+        for _, copy in cargo.shares:
+            if copy.number not in self._shares:
+                self._shares.add(copy.number)
+                pieces = self.accept(copy.cargo)
+                frames += (wire.pack_header(sum(map(len, pieces)), copy.number, 0, wire.SHARE), *pieces)
+        return frames
 
     def released(self, payload: bytes | memoryview) -> None:
         """The worker has released these blocks."""

@@ -140,8 +140,11 @@ class Arrival:
 
     __slots__ = ("_berth", "_buffers", "_payload", "_start", "_to_read", "manifest")
 
-    def __init__(self, berth: Berth, payload: bytes | memoryview) -> None:
-        """Raises Lost where memory that it names cannot be had; the blocks are released."""
+    def __init__(self, berth: Berth, payload: bytes | memoryview, *, is_shared: bool = False) -> None:
+        """``is_shared``: others view the same, so nobody may write to it.
+
+        Raises Lost where memory that it names cannot be had; the blocks are released.
+        """
         self._to_read: list[Key] = []
         self._berth = berth
         self.manifest, marks, self._start = opened(payload)
@@ -157,6 +160,8 @@ class Arrival:
                 key = (where[0], where[1])
                 self._buffers.append(berth.pin(key, where[2], is_private=bool(marks & KEEP)))
                 self._to_read.remove(key)
+            if is_shared and kind == VIEW:
+                self._buffers[-1] = self._buffers[-1].toreadonly()
 
     def __del__(self) -> None:
         self._berth.release(self._to_read)

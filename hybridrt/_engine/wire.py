@@ -27,6 +27,7 @@ AUDIENCE = 10  # which log records and warnings our process would show (audience
 SETUP = 11  # before any call: run the initializer; payload: the pickled (initializer, initargs)
 AUTHKEY = 12  # what proxies of our multiprocessing managers prove themselves with
 TRIM = 13  # give back memory that nobody uses
+SHARE = 15  # a shared object, by number, as cargo
 UNSHARE = 14  # the shared object of this number is not needed any more
 
 # from a worker; `extra` is the microseconds that the call took

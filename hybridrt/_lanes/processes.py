@@ -86,7 +86,7 @@ class ProcessLane:
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
-        self.hold: Hold = open_hold(loop, settings, sharing)
+        self.hold: Hold = open_hold(loop, settings, self._workforce.seats.keys(), sharing)
         self._porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news

@@ -100,6 +100,8 @@ def send_large(
     if definition is not None and child.known.get(definition.number) != definition.version:
         _define(definition, child, parts, path_news)
     extra = 0 if definition is None else definition.number
+    if cargo.shares and (shared := child.side.introduce(cargo)):
+        child.send_pieces(shared)
     pieces = child.side.accept(cargo, keep=job.retries > job.crashes)
     parts.append(wire.pack_header(sum(map(len, pieces)), job.number, extra, kind))
     child.send(b"".join(parts))
