@@ -352,6 +352,13 @@ def test_collection_is_as_it_was(pair: Pair) -> None:
     finally:
         gc.enable()
     assert got[0][0] == graph
+    gc.freeze()
+    try:
+        frozen = gc.get_freeze_count()
+        pair.cross(pair.hold.load_up(((graph,), {})))
+        assert frozen / 2 < gc.get_freeze_count() <= frozen, "what the user has frozen is not thawed"
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("size", [(1 << 16) - 1, 1 << 16, OUT_OF_BAND - 1, OUT_OF_BAND])

@@ -138,6 +138,26 @@ async def test_workers_that_die_before_they_have_begun_anything_are_given_up_on(
         assert rt.stats().health.is_ok
 
 
+async def test_workers_that_die_young_are_not_given_up_on_while_one_in_between_begins_a_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    births = tmp_path / "births"
+    (tmp_path / "weakly.py").write_text(
+        "import os\n"
+        "def be_born():\n"
+        f"    with open({str(births)!r}, 'a') as file: file.write('x')\n"
+        f"    if os.path.getsize({str(births)!r}) % 5: os._exit(9)\n"
+        "os.register_at_fork(after_in_child=be_born)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    async with Runtime(processes=1, preload=("weakly",), learn_preload=False) as rt:
+        for _ in range(2):
+            with pytest.raises(WorkerCrashed):
+                await rt.to_process(work.die, "exit")
+        assert await rt.to_process(work.double, 1) == 2
+    assert len(births.read_text()) == 15
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the zygote is found in /proc")
 @pytest.mark.parametrize("function", [work.double, work.co_double])
 async def test_a_call_that_waits_for_its_worker_does_not_notice_that_the_zygote_dies(

@@ -151,6 +151,8 @@ class Source:
 _lock = threading.Lock()
 _held_off = 0
 _was_on = False
+_FROZEN_BY_USER = 1000
+"""Who freezes, freezes everything: many thousands. CPython 3.12 starts with some hundreds of its own."""
 
 
 @contextmanager
@@ -168,7 +170,7 @@ def no_collection() -> Iterator[None]:
         with _lock:
             _held_off -= 1
             if _held_off == 0 and _was_on:
-                if gc.get_freeze_count() == 0:  # else the user's own frozen ones would be thawed
+                if gc.get_freeze_count() < _FROZEN_BY_USER:  # what a user has frozen is not to be thawed
                     gc.freeze()
                     gc.unfreeze()
                 gc.enable()

@@ -219,9 +219,10 @@ class Workforce:
         del self.seats[child]
         if self._setup is not None:
             self._early_deaths += self._setup.ended(child) and bool(child.pid)
+        elif child.box.started:
+            self._early_deaths = 0  # it was killed by its call; where one could begin, others can
         else:
-            # One that had begun a call was killed by that call.
-            self._early_deaths += bool(child.pid) and not (child.box.started or exitcode == 0)
+            self._early_deaths += bool(child.pid) and exitcode != 0
         if error is not None:
             self._early_deaths = 0
             self._cannot_hire(error)
