@@ -140,7 +140,7 @@ async def test_a_function_that_brings_something_large_is_never_packed_on_the_loo
 
 
 async def test_the_loop_turns_while_a_call_is_packed_and_while_its_result_is_unpacked(tmp_path: Path) -> None:
-    rows = [{"i": i, "l": [i]} for i in range(100_000)]
+    rows = [{"i": i, "l": [i]} for i in range(300_000)]  # fewer are packed within some switches of the GIL
     async with a_place(tmp_path) as place:
         job = place.submit(work.echo, rows)
         turns = {True: 0, False: 0}
