@@ -106,7 +106,7 @@ class OpenLanes:
         return ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
 
     @property
-    def share_book(self) -> ShareBook:
+    def _share_book(self) -> ShareBook:
         """What was shared, opened with the first object. Raises RuntimeClosed."""
         if self.why_closed:
             raise RuntimeClosed(f"nothing can be shared: {self.why_closed}")
@@ -120,7 +120,7 @@ class OpenLanes:
     def share(self, obj: Any) -> Any:
         """A handle for ``obj``. The memory of handles that are garbage comes free now, for its copy."""
         self._sharing.tell_forgotten()
-        return self.share_book.share(obj)
+        return self._share_book.share(obj)
 
     def without_handles(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
