@@ -92,6 +92,8 @@ def main() -> None:
             for _ in range(_WARMING):
                 await pool.call(work.noop)
             if has_processes:
+                # The first imports this module there, and what a worker needed is told of behind the answer.
+                await pool.call(end)
                 await pool.call(begin)
             _entered.clear()
             _c_calls.clear()
