@@ -225,11 +225,16 @@ class Child:
             self._loop.remove_reader(self._channel)
             self._loop.remove_writer(self._channel)
         if hasattr(self, "side"):
-            self.side.close()
-        self.forsake()
+            self.side.close()  # not forsaken: large answers may still be unpacked
+        self._give_back()
 
     def forsake(self) -> None:
         """Give back every descriptor behind the loop's back: it is closed, or it is another process's."""
+        self._give_back()
+        if hasattr(self, "side"):
+            self.side.forsake()
+
+    def _give_back(self) -> None:
         self.pid = 0  # it may be another process's by now
         close_unseen(self._channel)
         self._far_channel.close()
@@ -239,8 +244,6 @@ class Child:
         self._far_hatch = self._far_tokens = self._tokens_read = self._tokens_write = self._pidfd = -1
         if hasattr(self, "box"):
             self.box.close()
-        if hasattr(self, "side"):
-            self.side.forsake()
         self._backlog.clear()
 
 

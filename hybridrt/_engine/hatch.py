@@ -11,9 +11,12 @@ import os
 import socket
 import struct
 import sys
+import threading
 from typing import NamedTuple
 
 ARENA = 1  # memory that the sender writes to, again and again
+
+_opening = threading.Lock()
 
 _MESSAGE = struct.Struct("<BQQ")
 # Without it a program that a call starts would get them too; macOS has none.
@@ -47,12 +50,17 @@ class Hatch:
         self._socket: socket.socket | None = None
 
     def _open(self) -> socket.socket:
-        if self._socket is None:
-            if self._fd < 0:
-                raise OSError("the hatch is closed")
-            self._socket = socket.socket(fileno=self._fd)
-            self._socket.setblocking(False)
-        return self._socket
+        opened = self._socket
+        if opened is not None:
+            return opened
+        with _opening:  # two sockets of one descriptor would close it twice
+            if self._socket is None:
+                if self._fd < 0:
+                    raise OSError("the hatch is closed")
+                opened = socket.socket(fileno=self._fd)
+                opened.setblocking(False)
+                self._socket = opened
+            return self._socket
 
     def send(self, kind: int, number: int, size: int, fd: int) -> bool:
         """Pass ``fd`` on; False where that cannot be done now (the other side has gone, or does not read)."""

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import wire
-from .hatch import ARENA, Hatch
+from .hatch import ARENA, Delivery, Hatch
 from .manifest import KEEP, Cargo, Key, marked, pack_keys, unpack_keys
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ class Side:
         self._shares: set[int] = set()  # what was shared with it
         self._lent: dict[Key, list[tuple[Arenas, Block]]] = {}
         self._was_trimmed = True
+        self._is_closed = False
+        self._expected = 0
         self.unshared: list[int] = []
         """Numbers of shared objects that nobody can ask for any more."""
 
@@ -108,17 +110,43 @@ class Side:
         self._was_trimmed = False
         return Arrival(self.berth, payload)
 
+    def expect(self) -> None:
+        """An answer waits to be taken in, however long; ``has_taken_in`` when it was."""
+        self._expected += 1
+
+    def has_taken_in(self) -> None:
+        """One that was expected has been taken in, or is wanted no more."""
+        self._expected -= 1
+        if self._is_closed and not self._expected:
+            self.drop()
+
     def close(self) -> None:
-        """The worker has gone, and with it whatever it held. What it sent can still be taken in."""
+        """The worker has gone, and with it whatever it held. What is expected of it can still be taken in."""
+        self._is_closed = True
         for held in self._lent.values():
             for arenas, block in held:
                 arenas.let_go(block)
         self._lent.clear()
+        if not self._expected:
+            self.forsake()
+            return
         with self._lock:
+            if self.berth is None and (delivery := self._last_delivery()) is not None:
+                from .berth import Berth
+
+                self.berth = Berth(self._hatch)
+                self.berth.take(delivery)
             if self.berth is None:
                 self._hatch.close()
             else:
-                self.berth.close()
+                self.berth.close()  # it takes what is in the hatch
+
+    def _last_delivery(self) -> Delivery | None:
+        """Memory of an answer that nobody has come to unpack yet."""
+        try:
+            return self._hatch.receive()
+        except OSError:
+            return None
 
     def drop(self) -> None:
         """Nothing of what it sent is still to be taken in."""

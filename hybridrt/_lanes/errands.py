@@ -95,12 +95,12 @@ def _try_to_pickle(obj: object) -> bytes:
 class Unpacking(Errand):
     """An answer that is to be unpacked; then ``result``, or ``error`` where that is set."""
 
-    __slots__ = ("_child", "_flag", "_kind", "_payload", "micros", "result")
+    __slots__ = ("_flag", "_kind", "_payload", "child", "micros", "result")
 
     def __init__(self, job: ProcessJob[Any], child: Child, frame: wire.Frame) -> None:
         """``frame`` has its marks yet. Its payload is copied here, unless it owns its memory."""
         super().__init__(job)
-        self._child = child
+        self.child = child
         self._kind = frame.kind & ~MARKS
         self._flag = frame.kind & wire.CARGO
         self._payload: bytes | memoryview = frame.payload if frame.kind & wire.LARGE else bytes(frame.payload)
@@ -118,7 +118,7 @@ class Unpacking(Errand):
         name = self.job.function.name
         try:
             if self._kind == wire.RESULT:
-                self.result = hold.unload(self._child, payload, self._flag)
+                self.result = hold.unload(self.child, payload, self._flag)
             else:
                 self.error = failure_of(name, self._kind, payload)
         except BaseException as exc:

@@ -118,6 +118,7 @@ class Porters:
             errand.carry(self._hold)
             self._unpacked(errand)
             return
+        child.side.expect()
         self._wanted[job.number] = errand
         self.unpacking += 1
         self._to_unpack.append(errand)
@@ -187,6 +188,8 @@ class Porters:
 
     def _came_back(self, errand: Errand) -> None:
         self._out -= 1
+        if isinstance(errand, Unpacking):
+            errand.child.side.has_taken_in()
         if errand.is_unwanted:
             self._unwanted.discard(errand)
             errand.drop()
