@@ -456,7 +456,7 @@ def test_the_drop_in_executor_packs_beside_its_loop(tmp_path: Path) -> None:
             unsendable.result(20)
         gate = Gate()
         never = executor.submit(work.note, ledger, "never", FILLER, gate)
-        last = executor.submit(work.note, ledger, "last", FILLER)
+        last = executor.submit(work.note, ledger, "last", FILLER, gate)
         executor.shutdown(wait=False, cancel_futures=True)
         gate.open()
     assert never.cancelled() and last.cancelled()
