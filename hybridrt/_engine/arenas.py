@@ -141,9 +141,6 @@ class Arena:
 class Arenas:
     """A pool of arenas of at most ``most`` bytes. All methods may be called in any thread."""
 
-    falls_back = True
-    """Whether what finds no room here may go another way."""
-
     def __init__(self, most: int) -> None:
         self._most = most
         self._arenas: list[Arena] = []

@@ -25,7 +25,7 @@ from typing import Any, ClassVar
 from weakref import WeakSet, ref
 
 from .arenas import map_shared
-from .hatch import ARENA, Delivery, Hatch
+from .hatch import Hatch
 from .manifest import Key
 
 _MAP_FAILED = ctypes.c_void_p(-1).value
@@ -80,14 +80,7 @@ class Berth:
             delivery = self._hatch.receive()
             if delivery is None:
                 return
-            self.take(delivery)
-
-    def take(self, delivery: Delivery) -> None:
-        """Take in one that has come through the hatch."""
-        if delivery.kind == ARENA:
             self._arenas[delivery.number] = _Far(delivery.fd, delivery.size)
-        else:
-            os.close(delivery.fd)
 
     def _arena(self, number: int) -> _Far:
         arena = self._arenas.get(number)

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import wire
-from .hatch import ARENA, Delivery, Hatch
+from .hatch import ARENA, Hatch
 from .manifest import KEEP, Cargo, Key, marked, pack_keys, unpack_keys
 
 if TYPE_CHECKING:
@@ -101,14 +101,18 @@ class Side:
 
     def take_in(self, payload: bytes | memoryview) -> Arrival:
         """A result of this worker; in any thread, also when the worker has gone. Raises Lost."""
-        from .berth import Berth
         from .stowage import Arrival
+
+        self._was_trimmed = False
+        return Arrival(self._open_berth(), payload)
+
+    def _open_berth(self) -> Berth:
+        from .berth import Berth
 
         with self._lock:
             if self.berth is None:
                 self.berth = Berth(self._hatch)
-        self._was_trimmed = False
-        return Arrival(self.berth, payload)
+            return self.berth
 
     def expect(self) -> None:
         """An answer waits to be taken in, however long; ``has_taken_in`` when it was."""
@@ -130,23 +134,7 @@ class Side:
         if not self._expected:
             self.forsake()
             return
-        with self._lock:
-            if self.berth is None and (delivery := self._last_delivery()) is not None:
-                from .berth import Berth
-
-                self.berth = Berth(self._hatch)
-                self.berth.take(delivery)
-            if self.berth is None:
-                self._hatch.close()
-            else:
-                self.berth.close()  # it takes what is in the hatch
-
-    def _last_delivery(self) -> Delivery | None:
-        """Memory of an answer that nobody has come to unpack yet."""
-        try:
-            return self._hatch.receive()
-        except OSError:
-            return None
+        self._open_berth().close()  # it takes in what is in the hatch
 
     def drop(self) -> None:
         """Nothing of what it sent is still to be taken in."""

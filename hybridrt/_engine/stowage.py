@@ -108,8 +108,6 @@ def load_up(arenas: Arenas, blocks: list[Block], obj: Any, *, is_call: bool) -> 
         try:
             return _load_up(arenas, arenas, blocks, obj, is_call, "")
         except Short as exc:
-            if not arenas.falls_back:
-                raise
             arenas.let_all_go(blocks)
             return _load_up(None, arenas, blocks, obj, is_call, str(exc))
     except BaseException:
