@@ -14,7 +14,7 @@ import pytest
 from hybridrt._engine import arenas as room
 from hybridrt._engine.arenas import LEAST_ARENA, PAGE, Arena, Arenas, Block, Short
 from hybridrt._engine.berth import Berth, Lost
-from hybridrt._engine.hatch import ARENA, Hatch, open_hatch
+from hybridrt._engine.hatch import Hatch, open_hatch
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="there is no memfd here")
 
@@ -37,7 +37,7 @@ class Shore:
         self.pool.fill(block, 0, data)
         if block.arena.number not in self._told:
             self._told.add(block.arena.number)
-            assert self.hatch.send(ARENA, block.arena.number, block.arena.size, block.arena.fd)
+            assert self.hatch.send(block.arena.number, block.arena.size, block.arena.fd)
         return block
 
     def close(self) -> None:
@@ -215,7 +215,7 @@ def test_what_has_not_come_through_the_hatch_is_lost(shore: Shore) -> None:
 def test_a_full_hatch_says_so_and_never_waits(shore: Shore) -> None:
     block = shore.put(b"x")
     sent = 0
-    while shore.hatch.send(ARENA, 100 + sent, block.arena.size, block.arena.fd):
+    while shore.hatch.send(100 + sent, block.arena.size, block.arena.fd):
         sent += 1
         assert sent < 100_000
     assert sent > 50

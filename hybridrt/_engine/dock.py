@@ -12,7 +12,7 @@ from . import wire
 from .arenas import Arenas, Block, Short
 from .berth import Berth, Lost
 from .conditions import ArenaTerms
-from .hatch import ARENA, Hatch
+from .hatch import Hatch
 from .manifest import Cargo, Key, pack_keys, unpack_keys
 from .stowage import Arrival, load_up
 
@@ -140,7 +140,7 @@ class _TellingArenas(Arenas):
 
     def _open(self, size: int) -> Any:
         arena = super()._open(size)
-        if not self._hatch.send(ARENA, arena.number, arena.size, arena.fd):
+        if not self._hatch.send(arena.number, arena.size, arena.fd):
             self._arenas.remove(arena)
             raise Short("the descriptor of an arena could not be passed on")
         return arena

@@ -1,6 +1,6 @@
 """How descriptors cross between us and a worker: a socket beside the channel, which is read in a way that loses them.
 
-One message for each: what it is, its number, its size, and the descriptor. It is sent before the frame that needs it,
+One message for each arena: its number, its size, and the descriptor. It is sent before the frame that needs it,
 so whoever reads that frame finds it here. Nobody ever waits at a hatch.
 """
 
@@ -14,20 +14,17 @@ import sys
 import threading
 from typing import NamedTuple
 
-ARENA = 1  # memory that the sender writes to, again and again
-
 _opening = threading.Lock()
 
-_MESSAGE = struct.Struct("<BQQ")
+_MESSAGE = struct.Struct("<QQ")
 # Without it a program that a call starts would get them too; macOS has none.
 _CLOEXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 _NO_WAIT = getattr(socket, "MSG_DONTWAIT", 0)
 
 
 class Delivery(NamedTuple):
-    """One descriptor that has come through, with what it is; whoever takes it closes it."""
+    """One arena that has come through; whoever takes it closes its descriptor."""
 
-    kind: int
     number: int
     size: int
     fd: int
@@ -62,11 +59,11 @@ class Hatch:
                 self._socket = opened
             return self._socket
 
-    def send(self, kind: int, number: int, size: int, fd: int) -> bool:
+    def send(self, number: int, size: int, fd: int) -> bool:
         """Pass ``fd`` on; False where that cannot be done now (the other side has gone, or does not read)."""
         rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))
         try:
-            self._open().sendmsg([_MESSAGE.pack(kind, number, size)], [rights], _NO_WAIT)
+            self._open().sendmsg([_MESSAGE.pack(number, size)], [rights], _NO_WAIT)
         except OSError:
             return False
         return True
@@ -86,8 +83,8 @@ class Hatch:
                 if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                     fds.frombytes(content[: len(content) - len(content) % fds.itemsize])
             if fds:
-                what, number, size = _MESSAGE.unpack(data)
-                return Delivery(what, number, size, fds[0])
+                number, size = _MESSAGE.unpack(data)
+                return Delivery(number, size, fds[0])
             raise OSError("a descriptor did not arrive: this process has as many open as it may")
 
     def close(self) -> None:

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from . import wire
-from .hatch import ARENA, Hatch
+from .hatch import Hatch
 from .manifest import KEEP, Cargo, Key, marked, pack_keys, unpack_keys
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Side:
         for block in cargo.blocks:
             arena = block.arena
             if arena.number not in self._told:
-                if not self._hatch.send(ARENA, arena.number, arena.size, arena.fd):
+                if not self._hatch.send(arena.number, arena.size, arena.fd):
                     return cargo.in_band(
                         "the worker cannot be given the memory: its queue of descriptors is full"
                     )
