@@ -121,8 +121,7 @@ async def test_large_things_go_there_and_back_among_small_ones_in_their_places(l
         jobs = [place.submit(work.echo, thing) for thing in things * 3]
         assert [await job for job in jobs] == [((thing,), {}) for thing in things * 3]
         unwanted = place.submit(work.echo, rows)
-        await asyncio.sleep(0)
-        assert unwanted.cancel()
+        assert unwanted.cancel()  # before the loop turns: however quick a lane is, this is in time
         assert await place.call(work.echo, rows) == ((rows,), {})
         assert await asyncio.wrap_future(place.executor.submit(work.echo, rows)) == ((rows,), {})
 
