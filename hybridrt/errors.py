@@ -9,9 +9,11 @@
     ├── InitializerFailed         the initializer of an executor's workers failed           (BrokenProcessPool)
     ├── WorkerCrashed             the worker died under this one call                       (BrokenProcessPool)
     ├── RemoteError               stands in for an exception that could not travel
+    ├── LoopBlocked               something blocked the event loop, and the runtime was told to raise
     └── TaskExited                the function raised SystemExit, KeyboardInterrupt or the like
 
     Interrupted (BaseException)   thrown into the code of a worker whose call was cancelled
+    LoopBlockedWarning            something blocked the event loop                        (RuntimeWarning)
 
 In brackets: what each is as well, for code that was written for the standard executors. An exception raised by the
 user's function arrives as itself; none of these wraps it.
@@ -21,14 +23,18 @@ from __future__ import annotations
 
 import signal
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pickle import PicklingError
 
 from ._core.interrupt import Interrupted
 
 __all__ = [
+    "Blockage",
     "HybridrtError",
     "InitializerFailed",
     "Interrupted",
+    "LoopBlocked",
+    "LoopBlockedWarning",
     "NotSendable",
     "RemoteError",
     "RuntimeClosed",
@@ -132,3 +138,50 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
             return signal.Signals(-self.exitcode).name
         except ValueError:
             return f"signal {-self.exitcode}"
+
+
+@dataclass(frozen=True, slots=True)
+class Blockage:
+    """One time that a callback or coroutine kept the event loop from turning.
+
+    ``str()`` of it says all but the stack, in one line.
+    """
+
+    seconds: float
+    """How long the loop did not turn; it may have been up to a quarter of ``loop_blocked_after`` longer."""
+    function: str
+    """``module.qualname`` of the innermost function of the user's that ran all the while."""
+    filename: str
+    lineno: int
+    """The line at which it was seen."""
+    called: str | None
+    """What that line called that took so long (``time.sleep``), where it could be seen."""
+    remedy: str
+    """What to do about it, with the function to hand over where one could be seen."""
+    task: str | None
+    """Name and coroutine of the task; None in a plain callback."""
+    stack: str
+    """The callback's frames, outermost first, as a traceback shows them."""
+
+    def __str__(self) -> str:
+        called = f", calling {self.called}" if self.called else ""
+        task = f" in task {self.task}" if self.task else ""
+        return (
+            f"the event loop was blocked for {self.seconds:.2g} s by {self.function} "
+            f"({self.filename}:{self.lineno}){called}{task}: {self.remedy}"
+        )
+
+
+class LoopBlocked(HybridrtError):
+    """Raised on leaving a ``Runtime(on_loop_blocked="raise")`` whose event loop was blocked in the meantime.
+
+    ``blockages``: the first hundred times, in their order.
+    """
+
+    def __init__(self, message: str, *, blockages: tuple[Blockage, ...] = ()) -> None:
+        super().__init__(message)
+        self.blockages = blockages
+
+
+class LoopBlockedWarning(RuntimeWarning):
+    """Something blocked the event loop for longer than ``loop_blocked_after``."""

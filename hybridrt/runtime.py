@@ -27,6 +27,7 @@ from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
 from .verbs import BoundOptions, LaneName, Verbs
+from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
 
 if sys.platform != "win32":
@@ -68,6 +69,7 @@ class Runtime(Verbs):
         self._lanes: OpenLanes | None = None
         self._guard: AsyncGenerator[None, None] | None = None
         self._lag: LagWatch | None = None
+        self._blocked: BlockedWatch | None = None
         self._is_closed = False
         self._thread = 0
         self._token: Token[ref[Runtime] | None] | None = None
@@ -80,8 +82,10 @@ class Runtime(Verbs):
             raise RuntimeClosed("a Runtime can be entered once: make another one")
         self._loop = loop = asyncio.get_running_loop()
         self._thread = get_ident()
-        self._lag = lag = LagWatch(loop, self.settings.loop_lag)
-        self._lanes = OpenLanes(loop, self.settings, self._book, self._foreign, lag.close)
+        settings = self.settings
+        self._lag = lag = LagWatch(loop, settings.loop_lag)
+        self._blocked = watch = BlockedWatch(loop, lag, settings.loop_blocked_after, settings.on_loop_blocked)
+        self._lanes = OpenLanes(loop, settings, self._book, self._foreign, watch.close)
         self._guard = guard(self._lanes)
         await anext(self._guard)
         _entered_ones.add(self)
@@ -95,7 +99,8 @@ class Runtime(Verbs):
     ) -> None:
         """Wait for what was accepted, stop what does not end in time, leave nothing behind.
 
-        A second time is harmless. Raises RuntimeClosed where it was never entered, RuntimeError in another loop.
+        A second time is harmless. Raises RuntimeClosed where it was never entered, RuntimeError in another loop,
+        LoopBlocked where the loop was blocked and ``on_loop_blocked="raise"``.
         """
         lanes, loop, watcher = self._lanes, self._loop, self._guard
         if lanes is None or loop is None or watcher is None:
@@ -117,6 +122,8 @@ class Runtime(Verbs):
             await lanes.close(self.settings.shutdown_grace)
         finally:
             await watcher.aclose()
+        if self._blocked is not None:
+            self._blocked.judge(exc)
 
     async def warm_up(self) -> None:
         """Start all worker processes now, and wait until they are there. Raises WorkerStartError where they cannot."""
@@ -216,7 +223,7 @@ class Runtime(Verbs):
             threads=lanes.threads.stats(),
             processes=lanes.processes.stats(),
             workers=lanes.processes.workers(),
-            loop_lag=lag.snapshot(),
+            loop_lag=lag.snapshot(self._blocked.count if self._blocked else 0),
             health=lanes.processes.health(),
             cpu_threads=lanes.cpu_thread_stats(),
         )

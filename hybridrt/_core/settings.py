@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -13,6 +13,9 @@ from .sizes import in_words, parse_bytes
 
 LEAST_WORKER_MEMORY = 16_000_000
 """A worker lives on 2 MB, but does nothing with it: importing asyncio takes 3 MB, a thread 8."""
+
+REACTIONS = ("warn", "log", "raise")
+"""What ``on_loop_blocked`` may be, beside a function."""
 
 
 def _setting(default: Any, doc: str, *, is_size: bool = False) -> Any:
@@ -89,6 +92,15 @@ class Settings:
     loop_lag: float = _setting(
         0.1, "Seconds between two measurements of the loop's lag for stats(); 0 turns it off."
     )
+    loop_blocked_after: float = _setting(
+        0.5,
+        "Seconds without a turn of the event loop after which the function that blocks it is named; 0 turns it off.",
+    )
+    on_loop_blocked: str | Callable[[Any], object] = _setting(
+        "warn",
+        'What is done then: "warn" (`LoopBlockedWarning`), "log" (logger `hybridrt`), "raise" (leaving the runtime '
+        "raises `LoopBlocked`: for tests), or a function that gets the `Blockage`, on the loop.",
+    )
 
     def __post_init__(self) -> None:
         """Refuse nonsense where the user can see it, and fill in what depends on the machine."""
@@ -99,6 +111,8 @@ class Settings:
         _require_count("max_worker_memory", self.max_worker_memory, least=0)
         for name in ("thread_idle", "process_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):
             _require_seconds(name, getattr(self, name))
+        _require_seconds("loop_blocked_after", self.loop_blocked_after)
+        _require_reaction(self.on_loop_blocked)
         _require_count("nice", self.nice, least=0)
         if self.nice > 19:
             raise ValueError(f"Runtime(nice={self.nice}) makes no sense: it must be at most 19")
@@ -181,6 +195,8 @@ def _parse(variable: str, text: str, default: object) -> object:
         if word not in _WORDS:
             raise ValueError(f"environment variable {variable}={text!r} is neither true nor false")
         return _WORDS[word]
+    if isinstance(default, str):
+        return text.strip().lower()
     parse = int if isinstance(default, int) else float
     try:
         return parse(text)
@@ -211,6 +227,21 @@ def _require_seconds(name: str, value: object) -> None:
     if not 0 <= value < float("inf"):
         raise ValueError(
             f"Runtime({name}={value}) makes no sense: it must be a finite number of seconds, 0 or more"
+        )
+
+
+def _require_reaction(value: object) -> None:
+    if callable(value):
+        return
+    if not isinstance(value, str):
+        kind = type(value).__name__
+        raise TypeError(
+            f"Runtime(on_loop_blocked=...) must be a word or a function of a Blockage, not {kind}"
+        )
+    if value not in REACTIONS:
+        words = ", ".join(repr(word) for word in REACTIONS)
+        raise ValueError(
+            f"Runtime(on_loop_blocked={value!r}) makes no sense: there are {words}, or pass a function"
         )
 
 

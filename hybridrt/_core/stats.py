@@ -50,6 +50,8 @@ class LoopLag:
     p50: float
     p99: float
     worst: float
+    blocked: int = 0
+    """How often something was seen to block it for longer than ``loop_blocked_after``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from time import perf_counter
 
 from .._core.stats import Histogram, LoopLag
@@ -13,29 +14,37 @@ class LagWatch:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
         self._loop = loop
-        self._interval = interval
+        self.interval: float = interval
         self._lags = Histogram()
         self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
+        self.due: float = perf_counter()
+        """When the loop is to turn next (``perf_counter``); as long as this stands in the past, it has not."""
+        self.on_turn: Callable[[float, float], None] | None = None
+        """Called at each measurement with when it was due and how late it is, in seconds."""
         if interval:
             self._arm()
 
     def _arm(self) -> None:
         # Not the loop's own clock: uvloop's stands still between two turns and counts whole milliseconds.
-        self._due = perf_counter() + self._interval
-        self._timer = self._loop.call_later(self._interval, self._tick)
+        self.due = perf_counter() + self.interval
+        self._timer = self._loop.call_later(self.interval, self._tick)
 
     def _tick(self) -> None:
-        self._lags.record(max(0.0, perf_counter() - self._due))
+        due = self.due
+        late = max(0.0, perf_counter() - due)
+        self._lags.record(late)
         self._arm()
+        if self.on_turn is not None:
+            self.on_turn(due, late)
 
-    def snapshot(self) -> LoopLag:
-        """What was measured so far."""
+    def snapshot(self, blocked: int = 0) -> LoopLag:
+        """What was measured so far, with how often a blocked loop was noticed."""
         lags = self._lags
-        return LoopLag(lags.count, lags.quantile(0.5), lags.quantile(0.99), lags.worst)
+        return LoopLag(lags.count, lags.quantile(0.5), lags.quantile(0.99), lags.worst, blocked)
 
     def close(self) -> None:
         """Stop measuring."""
+        self.on_turn = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
