@@ -171,17 +171,20 @@ class BlockedWatch:
         step = self._after / LOOKS
         sighting = self._sighting
         if now < due + step:
-            # The beat came. A hundredth of a second more: better late than awake for nothing.
+            self._witness.rest(now)
             return self._wait(due + step - now)
         base = self._base
         if base is None or not loop.is_running():
             sighting.forget()
             return self._wait(self._after)
+        # All that must belong to one moment comes first: reading from /proc lets go of the GIL, and the loop goes on.
         spots = stack.spots_inside(sys._current_frames().get(self._witness.ident), base)
-        sighting.note(due, spots, self._witness.testify(now))
+        task = _task_of(loop) if spots else None
         if self._beat.due != due:
             sighting.forget()  # it has just turned: what was seen may be anything
-        elif sighting.credit >= self._after * (LOOKS - 1) / LOOKS and now - due >= self._after:
+            return self._wait(step)
+        sighting.note(due, spots, task, self._witness.testify(now))
+        if sighting.credit >= self._after * (LOOKS - 1) / LOOKS and now - due >= self._after:
             self._publish(now - due)
         return self._wait(step)
 
@@ -192,8 +195,6 @@ class BlockedWatch:
     def _publish(self, overdue: float) -> None:
         sighting = self._sighting
         spots, is_still = sighting.worst()
-        if sighting.task is None:
-            sighting.task = _task_of(self._loop)
         self._found = found = Found(sighting.due, overdue, spots, is_still, sighting.task)
         if overdue >= max(STILL_BLOCKED_AFTER, 10 * self._after) and not sighting.is_logged:
             sighting.is_logged = True
@@ -217,7 +218,9 @@ class _Sighting:
         self._spots: list[Spot] = []
         self._blamed: dict[CodeType, tuple[float, list[Spot], bool]] = {}
 
-    def note(self, due: float, spots: list[Spot], testimony: tuple[float, float]) -> None:
+    def note(
+        self, due: float, spots: list[Spot], task: str | None, testimony: tuple[float, float]
+    ) -> None:
         """One look, with the seconds that are surely the callback's: where it was here before, and where it was not."""
         if due != self.due:
             self.forget()
@@ -233,8 +236,8 @@ class _Sighting:
         if not count:
             self.credit = 0.0
             self._blamed.clear()
-            self.task = None
         self._spots = spots
+        self.task = task
         self.credit += credit
         stayed = spots[len(spots) - count :]
         if stayed:
@@ -273,6 +276,10 @@ class _Witness:
                 return int(file.read().split()[1]) * 1e-9
         except (OSError, ValueError, IndexError):
             return 0.0
+
+    def rest(self, now: float) -> None:
+        """Nothing is overdue: count from here."""
+        self._last, self._last_cpu, self._last_delay = now, self._cpu(), None
 
     def testify(self, now: float) -> tuple[float, float]:
         """Seconds since the last look for which a callback is to blame: one seen at both looks, and one only now."""
