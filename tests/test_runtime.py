@@ -337,7 +337,7 @@ async def test_threads_take_no_coroutine_functions_and_nothing_that_cannot_be_ca
 
 async def test_entering_is_cheap_and_leaving_leaves_no_thread() -> None:
     before = threading.active_count()
-    async with Runtime() as rt:
+    async with Runtime(loop_blocked_after=0) as rt:
         assert threading.active_count() == before
         await asyncio.gather(*[rt.to_thread(work.double, i) for i in range(50)])
         assert threading.active_count() > before

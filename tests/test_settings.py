@@ -36,6 +36,8 @@ def test_the_defaults_are_those_in_the_documentation() -> None:
     assert settings.thread_idle == settings.shutdown_grace == 10.0
     assert settings.interrupt_grace == 0.5
     assert settings.loop_lag == 0.1
+    assert settings.loop_blocked_after == 0.5
+    assert settings.on_loop_blocked == "warn"
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -56,6 +58,8 @@ def test_settings_are_frozen() -> None:
         ("shutdown_grace", "0", 0.0),
         ("interrupt_grace", "2", 2.0),
         ("loop_lag", "1e-2", 0.01),
+        ("loop_blocked_after", "0", 0.0),
+        ("on_loop_blocked", " Raise", "raise"),
         ("preload", "json, numpy.linalg ,", ("json", "numpy.linalg")),
         ("preload", "", ()),
         ("learn_preload", "0", False),
@@ -78,6 +82,7 @@ def test_each_option_has_its_variable() -> None:
             "preload": ("nine", ("nine",)),
             "worker_memory_limit": ("9GB", 9 * 10**9),
             "learn_preload": ("no", False),
+            "on_loop_blocked": ("log", "log"),
         }.get(name, ("9", 9))
         assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) == value
 
@@ -134,6 +139,13 @@ def test_an_option_like_no_other_is_refused_with_the_list_of_all() -> None:
         ({"interrupt_grace": float("nan")}, ValueError, r"interrupt_grace=nan\) makes no sense"),
         ({"thread_idle": "10"}, TypeError, r"thread_idle=\.\.\.\) must be a number of seconds, not str"),
         ({"loop_lag": False}, TypeError, r"loop_lag=\.\.\.\) must be a number of seconds, not bool"),
+        ({"loop_blocked_after": -1}, ValueError, r"loop_blocked_after=-1\) makes no sense"),
+        (
+            {"on_loop_blocked": "shout"},
+            ValueError,
+            r"on_loop_blocked='shout'\) makes no sense: there are 'warn', 'log', 'raise', or pass a function",
+        ),
+        ({"on_loop_blocked": 1}, TypeError, r"must be a word or a function of a Blockage, not int"),
         ({"learn_preload": 1}, TypeError, r"learn_preload=\.\.\.\) must be True or False, not int"),
         ({"preload": "numpy"}, TypeError, r"preload=\.\.\.\) must be a tuple of module names, not str"),
         ({"preload": {"numpy"}}, TypeError, r"must be a tuple of module names, not set"),

@@ -96,7 +96,7 @@ class Settings:
         0.5,
         "Seconds without a turn of the event loop after which the function that blocks it is named; 0 turns it off.",
     )
-    on_loop_blocked: str | Callable[[Any], object] = _setting(
+    on_loop_blocked: str | Callable[[Any], object] = _setting(  # noqa: RUF009 (as the others; it trips over Callable)
         "warn",
         'What is done then: "warn" (`LoopBlockedWarning`), "log" (logger `hybridrt`), "raise" (leaving the runtime '
         "raises `LoopBlocked`: for tests), or a function that gets the `Blockage`, on the loop.",

@@ -100,14 +100,17 @@ class BlockedWatch:
         if not 0 < lag.interval <= step:
             self._beat = LagWatch(loop, max(step, 0.001))
         self._beat.on_turn = self._turned
-        self._base = stack.base_around(sys._getframe(1))
+        self._base: Base | None = stack.base_around(sys._getframe(1))
         self._witness = _Witness(threading.get_ident(), threading.get_native_id())
         self._sighting = _Sighting(step)
         self._bell = bell = threading.Lock()
         bell.acquire()
         # Weakly: a loop or a runtime that nobody else holds is garbage, and the thread ends with it.
         self._thread = threading.Thread(
-            target=_watch, args=(ref(self, lambda _: _ring(bell)), bell), name="hybridrt-watchdog", daemon=True
+            target=_watch,
+            args=(ref(self, lambda _: _ring(bell)), bell),
+            name="hybridrt-watchdog",
+            daemon=True,
         )
         self._thread.start()
 
@@ -218,9 +221,7 @@ class _Sighting:
         self._spots: list[Spot] = []
         self._blamed: dict[CodeType, tuple[float, list[Spot], bool]] = {}
 
-    def note(
-        self, due: float, spots: list[Spot], task: str | None, testimony: tuple[float, float]
-    ) -> None:
+    def note(self, due: float, spots: list[Spot], task: str | None, testimony: tuple[float, float]) -> None:
         """One look, with the seconds that are surely the callback's: where it was here before, and where it was not."""
         if due != self.due:
             self.forget()
@@ -231,7 +232,9 @@ class _Sighting:
         if_same, if_new = testimony
         count, is_still = stack.those_that_stay(self._spots, spots)
         credit = if_same if count else if_new
-        if if_new >= self._step:  # a C call that kept the GIL all the while: all of these frames waited for it
+        if (
+            if_new >= self._step
+        ):  # a C call that kept the GIL all the while: all of these frames waited for it
             count, is_still = len(spots), True
         if not count:
             self.credit = 0.0
