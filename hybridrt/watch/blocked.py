@@ -29,6 +29,7 @@ from types import CodeType
 from typing import Any
 from weakref import ref
 
+from .._core.gil import is_gil_off
 from ..errors import Blockage, LoopBlocked, LoopBlockedWarning
 from . import stack
 from .lag import LagWatch
@@ -205,6 +206,19 @@ class BlockedWatch:
             logger.warning("%s (and it still is)\n%s", blockage, blockage.stack.rstrip())
 
 
+@dataclass(frozen=True, slots=True)
+class Testimony:
+    """How the loop's thread spent the time between two looks."""
+
+    if_same: float
+    """Seconds that a callback is to blame for which was there at both looks,"""
+    if_new: float
+    """and one that is there only now."""
+    is_in_a_call: bool
+    """Whether a frame that has not moved is inside a C call. One that computes in Python often seems not to have
+    moved either, for it lets go of the GIL at few instructions only, and after a call is one of them."""
+
+
 class _Sighting:
     """What the looks at one missing beat have in common."""
 
@@ -221,20 +235,18 @@ class _Sighting:
         self._spots: list[Spot] = []
         self._blamed: dict[CodeType, tuple[float, list[Spot], bool]] = {}
 
-    def note(self, due: float, spots: list[Spot], task: str | None, testimony: tuple[float, float]) -> None:
-        """One look, with the seconds that are surely the callback's: where it was here before, and where it was not."""
+    def note(self, due: float, spots: list[Spot], task: str | None, testimony: Testimony) -> None:
+        """One look, and how the time since the last one was spent."""
         if due != self.due:
             self.forget()
             self.due = due
         if not spots or stack.is_debugged(spots):
             self.forget()
             return
-        if_same, if_new = testimony
         count, is_still = stack.those_that_stay(self._spots, spots)
-        credit = if_same if count else if_new
-        if (
-            if_new >= self._step
-        ):  # a C call that kept the GIL all the while: all of these frames waited for it
+        credit = testimony.if_same if count else testimony.if_new
+        is_still = is_still and testimony.is_in_a_call
+        if testimony.if_new >= self._step:  # a C call that kept the GIL: all of these frames waited for it
             count, is_still = len(spots), True
         if not count:
             self.credit = 0.0
@@ -284,15 +296,21 @@ class _Witness:
         """Nothing is overdue: count from here."""
         self._last, self._last_cpu, self._last_delay = now, self._cpu(), None
 
-    def testify(self, now: float) -> tuple[float, float]:
-        """Seconds since the last look for which a callback is to blame: one seen at both looks, and one only now."""
+    def testify(self, now: float) -> Testimony:
+        """Of the time since the last look."""
         cpu, delay = self._cpu(), self._delay()
         passed, computed = now - self._last, cpu - self._last_cpu
         waited = delay - self._last_delay if self._last_delay is not None else 0.0
         self._last, self._last_cpu, self._last_delay = now, cpu, delay
         late = max(0.0, passed - self.planned)
         computed = min(computed, passed)
-        return max(computed, self.planned - late - waited, 0.0), min(computed, late)
+        # Python code lets go of the GIL only when it was asked for that long: who got it sooner, got it from C code.
+        is_free = not is_gil_off() and late < sys.getswitchinterval() / 2
+        return Testimony(
+            if_same=max(computed, self.planned - late - waited, 0.0),
+            if_new=min(computed, late),
+            is_in_a_call=computed < passed / 2 or is_free,
+        )
 
 
 class _Lines:
