@@ -143,7 +143,7 @@ async def test_a_library_that_blocks_is_named_with_the_users_line(noticed: Notic
     async with noticed.runtime():
         # With two pipes it waits in a selector, as an idle loop does.
         while noticed.watch._found is None:
-            subprocess.run(["sleep", "1"], capture_output=True)
+            subprocess.run([sys.executable, "-c", "import time; time.sleep(1)"], capture_output=True)
         found = await noticed.one()
         assert found.filename == __file__
         assert found.called == "subprocess.run"
@@ -435,9 +435,7 @@ def test_many_short_callbacks_of_one_turn_share_no_blame() -> None:
 def test_what_comes_and_goes_inside_is_not_named_but_what_stays() -> None:
     sighting = room._Sighting(0.1)
     for number in range(4):
-        sighting.note(
-            1.0, [spot(add_up, number), spot(compute, 98), spot(call_compute, 99)], None, (0.1, 0.0)
-        )
+        sighting.note(1.0, [spot(add_up, number), spot(compute, 98), spot(call_compute, 99)], None, WAITED)
     spots, _ = sighting.worst()
     assert [s.code for s in spots] == [compute.__code__, call_compute.__code__]
 

@@ -309,7 +309,7 @@ class _Witness:
         return Testimony(
             if_same=max(computed, self.planned - late - waited, 0.0),
             if_new=min(computed, late),
-            is_in_a_call=computed < passed / 2 or is_free,
+            is_in_a_call=computed < (passed - waited) / 10 or is_free,
         )
 
 
