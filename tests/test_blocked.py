@@ -440,6 +440,16 @@ def test_what_comes_and_goes_inside_is_not_named_but_what_stays() -> None:
     assert [s.code for s in spots] == [compute.__code__, call_compute.__code__]
 
 
+@pytest.mark.parametrize(("kept_out", "credit"), [(0.05, 0.05), (3.0, 3.0)])
+def test_a_single_look_is_enough_only_after_a_c_call(kept_out: float, credit: float) -> None:
+    sighting = room._Sighting(0.1)
+    sighting.note(
+        1.0, [spot(add_up, 7)], None, room.Testimony(if_same=0.1, if_new=kept_out, is_in_a_call=False)
+    )
+    assert sighting.credit == credit
+    assert bool(sighting._blamed) == (kept_out > room.KEPT_OUT)
+
+
 def test_who_sits_in_a_debugger_has_not_blocked() -> None:
     import bdb
 

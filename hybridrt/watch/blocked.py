@@ -37,6 +37,8 @@ from .stack import Base, Spot
 
 LOOKS = 4
 """How often the stack is looked at before the limit is reached."""
+KEPT_OUT = 0.1
+"""Seconds without the GIL that are not explained by the machine being busy, where the loop's thread was computing."""
 STILL_BLOCKED_AFTER = 5.0
 """Seconds after which a blockage that does not end is logged by the thread: the loop may never turn again."""
 MOST_KEPT = 100
@@ -246,7 +248,7 @@ class _Sighting:
         count, is_still = stack.those_that_stay(self._spots, spots)
         credit = testimony.if_same if count else testimony.if_new
         is_still = is_still and testimony.is_in_a_call
-        if testimony.if_new >= self._step:  # a C call that kept the GIL: all of these frames waited for it
+        if testimony.if_new >= max(self._step, KEPT_OUT):  # by a C call: all of these frames waited for it
             count, is_still = len(spots), True
         if not count:
             self.credit = 0.0
