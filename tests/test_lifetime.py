@@ -156,7 +156,7 @@ def in_a_fork(check: Callable[[], None]) -> None:
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 async def test_a_fork_refuses_the_parent_s_runtime_and_hurts_it_not(tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
-    async with Runtime(processes=2) as rt:
+    async with Runtime(processes=2, loop_blocked_after=0) as rt:  # the fork is waited for on the loop
         verbs = rt.options(lane="process")
         job = verbs.submit(work.wait_for_file, str(gate), str(begun))
         await exists(begun)
@@ -192,7 +192,7 @@ async def test_a_fork_refuses_the_parent_s_runtime_and_hurts_it_not(tmp_path: Pa
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 async def test_a_fork_makes_a_runtime_of_its_own() -> None:
-    async with Runtime(processes=1) as rt:
+    async with Runtime(processes=1, loop_blocked_after=0) as rt:
         assert await rt.to_process(work.double, 1) == 2
 
         def check() -> None:
