@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import pickle
 from collections.abc import Callable
+from contextvars import ContextVar
 from pickle import PickleBuffer
 from typing import Any, Protocol
 
@@ -31,6 +32,14 @@ _SHORT = 1 << 12
 _FEW = 32
 PLAIN = frozenset({int, float, bool, complex, type(None)})
 """Types of what is always small, but for integers that nobody writes."""
+
+
+is_strict: ContextVar[bool] = ContextVar("hybridrt_is_strict", default=False)
+"""Whether only plain data is to be pickled (``strict``). It goes with the context to whoever does the pickling."""
+
+
+class Refused(TypeError):
+    """Something is in there that may mean something else in another process."""
 
 
 class Outgrown(Exception):
@@ -94,7 +103,7 @@ def pack_bounded(obj: object) -> bytes:
         data = file.taken()
         if MAIN not in data:
             return data
-    except (Outgrown, MemoryError):
+    except (Outgrown, MemoryError, Refused):
         raise
     except Exception:
         pass  # as in parcel.dumps: by value then
@@ -151,11 +160,18 @@ def pickle_to(
     if by_value:
         parcel.pickle_by_value(file, buffer_callback, obj, _reduce_view)
         return
-    pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=buffer_callback)
+    kind = _strict_pickler() if is_strict.get() else pickle.Pickler
+    pickler = kind(file, PROTOCOL, buffer_callback=buffer_callback)
     table = copyreg.dispatch_table.copy()
     table[memoryview] = _reduce_view
     pickler.dispatch_table = table
     pickler.dump(obj)
+
+
+def _strict_pickler() -> type[pickle.Pickler]:
+    from .strict import StrictPickler  # in a worker there is no need for it
+
+    return StrictPickler
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:
