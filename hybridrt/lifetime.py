@@ -22,7 +22,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._core.function import FunctionBook
-from ._core.profile import Profile
+from ._core.placement_profile import Profile
 from ._core.settings import Settings
 from ._core.stats import LaneStats
 from ._engine.shares import Sharing

@@ -21,7 +21,8 @@ from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, TRI
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._engine import shares
-from ._engine.packing import is_strict
+from ._engine.packing import pickler
+from ._engine.strict import StrictPickler
 from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
@@ -175,7 +176,7 @@ class Runtime(Verbs):
             function = placing.sized(function, args)
         lane = placing.place(function, fn, args, kwargs)
         if lane == PROCESS:
-            token = is_strict.set(True)
+            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
             try:
                 job = lanes.processes.submit(function, fn, args, kwargs)
             except NotSendable:
@@ -185,7 +186,7 @@ class Runtime(Verbs):
                     job.instead = run_in_thread_instead(lanes.threads, function, fn, args, kwargs)
                 return job
             finally:
-                is_strict.reset(token)
+                pickler.reset(token)
         if shares.in_use:
             args, kwargs = lanes.without_handles(args, kwargs)
         if lane == TRIAL:

@@ -36,6 +36,8 @@ _NEVER = float("inf")
 
 _LOOKS_AT_FIRST = 32
 _MOST_BETWEEN_LOOKS = 1 << 13
+_AWAY_BITS = 4
+"""Looking costs others more where the call belongs in a process: so many times more seldom, in powers of two."""
 DEAREST_LOOK_SECONDS = 0.02
 """So long a look in passing may keep the GIL, where there is no reason to doubt."""
 
@@ -184,10 +186,11 @@ class Knowledge:
                 self.high = max(self.high, self.seen_at * _CHANGED)
         self.seen_at = None
         self.looks += 1
-        self.left = _LOOKS_AT_FIRST << min(self.looks, 20)
-        if self.is_away and not self.is_doubtful:
-            self.left <<= 4
-        self.left = min(self.left, _MOST_BETWEEN_LOOKS)
+        if self.is_doubtful:
+            self.left = _LOOKS_AT_FIRST
+        else:
+            longer = min(self.looks, 10) + (_AWAY_BITS if self.is_away else 0)
+            self.left = min(_LOOKS_AT_FIRST << longer, _MOST_BETWEEN_LOOKS)
 
     def presume(self, other: Knowledge, growth: float) -> None:
         """Take it that its calls are as those of ``other``, with so many times the work, until more is known.

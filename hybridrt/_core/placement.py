@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .function import COROUTINE, DECLARED, Function
-from .knowledge import RELEASES, Knowledge
+from .knowledge import Knowledge
 
 LOOP = "loop"
 THREAD = "thread"
@@ -77,4 +77,4 @@ def place_measured(known: Knowledge) -> str:
         return TRIAL
     if known.is_away:
         return PROCESS
-    return CPU_THREAD if known.kind == RELEASES else THREAD
+    return CPU_THREAD if known.releases else THREAD

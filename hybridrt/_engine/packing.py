@@ -34,8 +34,8 @@ PLAIN = frozenset({int, float, bool, complex, type(None)})
 """Types of what is always small, but for integers that nobody writes."""
 
 
-is_strict: ContextVar[bool] = ContextVar("hybridrt_is_strict", default=False)
-"""Whether only plain data is to be pickled (``strict``). It goes with the context to whoever does the pickling."""
+pickler: ContextVar[type[pickle.Pickler]] = ContextVar("hybridrt_pickler", default=pickle.Pickler)
+"""What pickles, but for what is small and plain; it goes with the context to whoever does the work (see ``strict``)."""
 
 
 class Refused(TypeError):
@@ -160,18 +160,11 @@ def pickle_to(
     if by_value:
         parcel.pickle_by_value(file, buffer_callback, obj, _reduce_view)
         return
-    kind = _strict_pickler() if is_strict.get() else pickle.Pickler
-    pickler = kind(file, PROTOCOL, buffer_callback=buffer_callback)
+    writer = pickler.get()(file, PROTOCOL, buffer_callback=buffer_callback)
     table = copyreg.dispatch_table.copy()
     table[memoryview] = _reduce_view
-    pickler.dispatch_table = table
-    pickler.dump(obj)
-
-
-def _strict_pickler() -> type[pickle.Pickler]:
-    from .strict import StrictPickler  # in a worker there is no need for it
-
-    return StrictPickler
+    writer.dispatch_table = table
+    writer.dump(obj)
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:

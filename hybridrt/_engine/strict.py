@@ -9,17 +9,17 @@ from contextlib import contextmanager
 from typing import Any
 
 from .._core.proof import may_travel
-from .packing import Refused, is_strict
+from .packing import Refused, pickler
 
 
 @contextmanager
 def strictly() -> Iterator[None]:
     """In here, only plain data is pickled; anything else raises Refused."""
-    token = is_strict.set(True)
+    token = pickler.set(StrictPickler)
     try:
         yield
     finally:
-        is_strict.reset(token)
+        pickler.reset(token)
 
 
 class StrictPickler(pickle.Pickler):

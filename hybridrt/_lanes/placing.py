@@ -17,7 +17,7 @@ from typing import Any
 
 from .._core.function import Function
 from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
-from .._core.placement import CPU_THREAD, PROCESS, THREAD, TRIAL
+from .._core.placement import PROCESS, THREAD, TRIAL
 from .._core.proof import examine, refusal_of
 from .._core.size_class import growth, size_class
 from .contract import Lane
@@ -50,9 +50,10 @@ class Placing:
         timing = function.in_process if known.is_away else function.in_thread
         if timing.runs and known.is_due(timing.mean):
             return TRIAL
-        if known.is_away and self._can_move:
-            return self._place_away(function, fn, args, kwargs)
-        return CPU_THREAD if known.releases else THREAD
+        lane = place_measured(known)
+        if lane == PROCESS:
+            return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
+        return lane
 
     def sized(self, function: Function, args: tuple[Any, ...]) -> Function:
         """The facts about calls with arguments of this size, where they are known to differ by it."""

@@ -90,6 +90,8 @@ class Probe:
         self._is_over = False
         self._bell = threading.Lock()
         self._bell.acquire()
+        self.is_resting: bool = False
+        """Whether it waits for a trial, which costs nothing."""
         self.looks: int = 0
         """How often it has asked for the GIL."""
         self.seconds: float = 0.0
@@ -139,7 +141,9 @@ class Probe:
         nap = -1.0  # until it is rung
         due_by_nap = 0.0
         while True:
+            self.is_resting = nap < 0.0
             is_rung = self._bell.acquire(timeout=nap)
+            self.is_resting = False
             if self._is_over:
                 break
             due = self._rung_at if is_rung or nap < 0.0 else due_by_nap

@@ -6,7 +6,7 @@ import os
 import tempfile
 import warnings
 
-from .._core.profile import Profile
+from .._core.placement_profile import Profile
 
 
 def load(path: str) -> Profile:
