@@ -15,6 +15,7 @@ from typing import Any
 import numpy
 import pytest
 
+import work
 from hybridrt._engine.packing import Outgrown, Refused, pack, pack_any, pickle_to
 from hybridrt._engine.strict import Meter, strictly
 
@@ -36,7 +37,7 @@ class MyList(list[int]):
     pass
 
 
-OTHER: list[Any] = [threading.Lock, io.StringIO, Thing, MyList, lambda: len, lambda: Thing, lambda: iter([1])]
+OTHER: list[Any] = [threading.Lock, io.StringIO, Thing, MyList, lambda: work.double, lambda: Thing, lambda: iter([1])]
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))
@@ -51,7 +52,8 @@ def test_plain_data_goes_as_ever(value: Any) -> None:
 
 @pytest.mark.parametrize("make", OTHER, ids=range(len(OTHER)))
 def test_anything_else_is_refused_wherever_it_is(make: Any) -> None:
-    for value in (make(), [make()], {"deep": [[(1, make())]] * 3}, [*range(1000), make()]):
+    path = pathlib.PurePosixPath("/a")
+    for value in (make(), [make()], {"deep": [[(1, make())]] * 3}, [*range(1000), make()], [path, make()]):
         with strictly(), pytest.raises(Refused):
             pickle_to(Meter(), Meter.leave_out, value)
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from .._core.function import Function
 from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
-from .._core.placement import PROCESS, THREAD, TRIAL
+from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
 from .._core.proof import examine, refusal_of
 from .._core.size_class import growth, size_class
 from .contract import Lane
