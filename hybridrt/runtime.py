@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
+from functools import partial
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
@@ -27,7 +28,7 @@ from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job, LoopJob, ProcessJob
-from ._lanes.placing import run_in_thread_instead
+from ._lanes.placing import flattened, run_in_thread_instead
 from .errors import NotSendable, RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
@@ -177,6 +178,8 @@ class Runtime(Verbs):
         lane = placing.place(function, fn, args, kwargs)
         if lane == PROCESS:
             token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
+            if type(fn) is partial:
+                fn, args, kwargs = flattened(fn, args, kwargs)
             try:
                 job = lanes.processes.submit(function, fn, args, kwargs)
             except NotSendable:

@@ -50,7 +50,7 @@ def changes_its_argument(numbers: list[int]) -> int:
 
 def keeps_count(n: int) -> int:
     for i in range(n):
-        SEEN.append(i)
+        SEEN.append(i * i)
     SEEN.clear()
     SEEN.append(n)
     return n

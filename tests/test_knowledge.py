@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -154,7 +155,7 @@ def test_it_is_looked_at_in_passing_ever_more_seldom() -> None:
         known.learn(RELEASER)
         waits.append(calls)
     assert waits[0] < 100
-    assert all(later >= earlier for earlier, later in zip(waits, waits[1:], strict=False))
+    assert all(later >= earlier for earlier, later in pairwise(waits))
     assert waits[-1] == waits[-2] > 50 * waits[0]
 
 

@@ -50,7 +50,9 @@ def test_it_is_known_again_and_one_sight_confirms_it() -> None:
     assert recalled is not None
     known, by_size = recalled
     assert (known.kind, known.work, known.shipping, by_size) == (HOLDS, 0.05, 0.001, {})
-    assert known.was_away and not known.is_settled  # whether it may go is examined anew: a file proves nothing
+    assert (
+        known.was_away and not known.is_settled
+    )  # whether it may go is examined anew: a file proves nothing
     known.learn(HOLDER)
     assert known.is_away
 

@@ -11,11 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from hybridrt._core.gil import is_gil_off
 from hybridrt._lanes.probe import Probe, RunQueue, Trial
-
-from helpers import wait_until
 
 DATA = os.urandom(1 << 20) * 16
 
@@ -75,7 +74,9 @@ def test_so_does_a_call_of_c_that_does_not_let_go(probe: Probe) -> None:
     assert share(probe, lambda: sorted(numbers)) > 0.5
 
 
-@pytest.mark.parametrize("fn", [lambda: hashlib.sha256(DATA), lambda: time.sleep(0.02)], ids=["sha256", "sleep"])
+@pytest.mark.parametrize(
+    "fn", [lambda: hashlib.sha256(DATA), lambda: time.sleep(0.02)], ids=["sha256", "sleep"]
+)
 def test_what_releases_it_or_waits_does_not(probe: Probe, fn: Callable[[], Any]) -> None:
     assert share(probe, fn) < 0.5
 

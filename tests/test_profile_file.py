@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import work
 
 import hybridrt
-import work
 from hybridrt._lanes import profile_file
 
 
@@ -40,7 +40,7 @@ async def test_what_is_no_profile_is_refused_before_anything_starts(tmp_path: Pa
         pass
     with pytest.raises(OSError, match="directory"):
         await hybridrt.Runtime(placement=tmp_path).__aenter__()
-    with pytest.raises(TypeError, match="placement=.* must be the path of a file, not int"):
+    with pytest.raises(TypeError, match=r"placement=.* must be the path of a file, not int"):
         hybridrt.Runtime(placement=3)
 
 

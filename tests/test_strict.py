@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy
 import pytest
-
 import work
+
 from hybridrt._engine.packing import Outgrown, Refused, pack, pack_any, pickle_to
 from hybridrt._engine.strict import Meter, strictly
 
 PLAIN = [
     {"a": [1, 2.5, (None, True, "text", b"bytes")], "b": {3, 4}, "c": frozenset({5})},
-    [datetime.datetime(2026, 1, 2), datetime.timedelta(1), decimal.Decimal("1.5"), uuid.UUID(int=3)] * 20,
+    [datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), datetime.timedelta(1), decimal.Decimal("1.5"), uuid.UUID(int=3)] * 20,
     [pathlib.PurePosixPath("/a/b"), re.compile("a+")] * 20,
     [numpy.arange(100), numpy.float64(1.5), numpy.zeros((3, 4))] * 20,
     bytearray(b"12345"),
@@ -37,7 +37,15 @@ class MyList(list[int]):
     pass
 
 
-OTHER: list[Any] = [threading.Lock, io.StringIO, Thing, MyList, lambda: work.double, lambda: Thing, lambda: iter([1])]
+OTHER: list[Any] = [
+    threading.Lock,
+    io.StringIO,
+    Thing,
+    MyList,
+    lambda: work.double,
+    lambda: Thing,
+    lambda: iter([1]),
+]
 
 
 @pytest.mark.parametrize("value", PLAIN, ids=range(len(PLAIN)))

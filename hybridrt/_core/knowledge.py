@@ -139,7 +139,8 @@ class Knowledge:
             self.verdict = sight.verdict
         if sight.shipping is not None:
             self.shipping = sight.shipping
-        self.obstacle = sight.obstacle
+        if sight.obstacle is not None:
+            self.obstacle = sight.obstacle
         self._weigh(sight)
         is_enough = self.since >= (1 if self.is_settled else _ENOUGH_SIGHTS)
         if self.kind == UNKNOWN:
@@ -169,7 +170,7 @@ class Knowledge:
         self.is_settled = True
         gain = self.held / self.cost_of_going
         worth = _WORTH_STAYING if self.is_away else _WORTH_GOING
-        self.is_away = self.kind == HOLDS and self.is_movable and gain > worth
+        self.is_away = self.kind == HOLDS and self.is_movable and self.shipping is not None and gain > worth
         if self.crashes and self.is_movable:
             self.is_away = True  # in a thread it would take the whole program with it
         self.releases = self.kind == RELEASES

@@ -32,8 +32,8 @@ class Sight:
     """Whether its function may be moved to a process, where that was examined."""
     shipping: float | None = None
     """To pickle its arguments and its result, there and back; None where that was not tried."""
-    obstacle: str = ""
-    """Why they cannot be moved, where they cannot."""
+    obstacle: str | None = None
+    """Why they cannot be moved; "" where they can, None where nobody has looked."""
 
     @property
     def is_doubtful(self) -> bool:

@@ -45,6 +45,8 @@ class StrictPickler(pickle.Pickler):
             # The type of an object that may travel, or what that one is rebuilt with; not an argument of its own.
             if self._granted and (obj in self._granted or _home(obj) in _REBUILDERS):
                 return NotImplemented
+        elif self._granted and getattr(obj, "hasobject", True) is False and _home(type(obj)) == "numpy":
+            return NotImplemented  # the dtype of an array
         elif may_travel(obj):
             self._granted.add(type(obj))
             return NotImplemented

@@ -79,17 +79,14 @@ class Placing:
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str:
         known = function.knowledge
-        if known.was_away and self._can_move and known.held > DEAREST_LOOK_SECONDS:
+        # A trial would keep the GIL for long, as an earlier program has found, or could even be the end of this one.
+        is_too_dear = known.crashes > 0 or (known.was_away and known.held > DEAREST_LOOK_SECONDS)
+        if is_too_dear and self._can_move:
             if function.verdict is None:
                 function.verdict = examine(fn)
             known.confirm(function.verdict)
             if known.is_away:
                 return self._place_away(function, fn, args, kwargs)
-        if known.crashes and self._can_move:
-            # In a thread it could be the end of the program, so this cannot wait for a trial.
-            if function.verdict is None:
-                known.verdict = function.verdict = examine(fn)
-            return self._place_away(function, fn, args, kwargs)
         return TRIAL
 
     def _place_away(
@@ -105,11 +102,10 @@ class Placing:
         kind = type(fn)
         if kind is MethodType:
             return THREAD
-        while kind is functools.partial:
-            if refusal_of(fn.args, fn.keywords, needs_immutable=needs_immutable):  # type: ignore[attr-defined]
+        if kind is functools.partial:
+            fn, args, kwargs = flattened(fn, args, kwargs)
+            if type(fn) is MethodType:
                 return THREAD
-            fn = fn.func  # type: ignore[attr-defined]
-            kind = type(fn)
         if refusal_of(args, kwargs, needs_immutable=needs_immutable):
             return THREAD
         return PROCESS
@@ -146,6 +142,15 @@ class Placing:
             function.by_size = {}
             function.by_size[size] = part = function.part()
             part.knowledge.presume(known, 1.0)
+
+
+def flattened(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """The same call without a ``functools.partial``, of which only the parts are known to be harmless."""
+    while isinstance(fn, functools.partial):
+        fn, args, kwargs = fn.func, (*fn.args, *args), {**fn.keywords, **kwargs}
+    return fn, args, kwargs
 
 
 def run_in_thread_instead(

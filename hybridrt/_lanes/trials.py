@@ -28,7 +28,7 @@ class Report(NamedTuple):
     size: int
     verdict: Verdict | None
     shipping: float | None
-    obstacle: str
+    obstacle: str | None
 
     def sight(self) -> Sight:
         """As what is learned from."""
@@ -70,10 +70,12 @@ class OnTrial:
             result = self._fn(*args, **kwargs)
         except BaseException:
             self._probe.end(trial)
-            self._report(Report(function, trial, size_class(args), None, None, ""))
+            self._report(Report(function, trial, size_class(args), None, None, None))
             raise
         self._probe.end(trial)
-        verdict, shipping, obstacle = function.verdict, None, ""
+        verdict = function.verdict
+        shipping: float | None = None
+        obstacle: str | None = None
         if trial.cpu > QUICK_SECONDS and trial.cpu > trial.waited:
             if verdict is None and function.examiner is None:
                 function.examiner = self
