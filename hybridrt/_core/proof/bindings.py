@@ -137,7 +137,9 @@ class Meanings:
             raise Refused(f"the name {node.name} is not the function that its module defines (a decorator?)")
         first = min([node.lineno, *(deco.lineno for deco in node.decorator_list)])
         if item.__code__.co_firstlineno != first or item.__code__.co_name != node.name:
-            if not node.decorator_list or not all(self._only_wraps(view, deco) for deco in node.decorator_list):
+            if not node.decorator_list or not all(
+                self._only_wraps(view, deco) for deco in node.decorator_list
+            ):
                 raise Refused(f"the name {node.name} is not the function that its module defines")
         return Value(0, frozenset({Known(item)}))
 
@@ -154,7 +156,9 @@ class Meanings:
                 if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
                     body = body[1:]
                 match body:
-                    case [ast.FunctionDef(name=inner), ast.Return(value=ast.Name(id=given))] if inner == given:
+                    case [ast.FunctionDef(name=inner), ast.Return(value=ast.Name(id=given))] if (
+                        inner == given
+                    ):
                         return True
         return False
 
@@ -172,7 +176,9 @@ class Meanings:
             code = compile(ast.Expression(expression), "<constant>", "eval", dont_inherit=True)
             again = eval(code, vars(view.module), {})  # noqa: S307 - its own source, and only what is trusted in it
         except Exception as error:
-            raise Refused(f"the module's variable {name} cannot be made again ({type(error).__name__})") from None
+            raise Refused(
+                f"the module's variable {name} cannot be made again ({type(error).__name__})"
+            ) from None
         if not same(again, item):
             raise Refused(f"the module's variable {name} has been changed since")
         return flat_of(item)

@@ -34,7 +34,9 @@ _STORES = frozenset({"append", "appendleft", "insert", "setdefault", "fill", "mo
 _STORES_ELEMENTS = frozenset({"extend", "extendleft", "update", "writelines", "subtract"})
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "setdefault"})
 _CALLS_NOTHING = frozenset({"isinstance", "issubclass", "callable", "hasattr", "len", "repr", "str", "type"})
-_WITH_KEYWORDS = frozenset({"dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"})
+_WITH_KEYWORDS = frozenset(
+    {"dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
+)
 _DTYPES = frozenset("biufcSUmM")
 
 
@@ -77,7 +79,8 @@ class Calls(Expressions):
 
     def fill(self, scope: Scope, value: Value) -> None:
         """Each parameter may be ``value``."""
-        arguments = scope.node.args if isinstance(scope.node, ast.FunctionDef | ast.Lambda) else ast.arguments()
+        assert isinstance(scope.node, ast.FunctionDef | ast.Lambda)  # noqa: S101 - for the type checker
+        arguments = scope.node.args
         for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
             self.bind(scope, item.arg, value)
         for rest in (arguments.vararg, arguments.kwarg):
@@ -127,7 +130,7 @@ class Calls(Expressions):
             case Unbound(name):
                 return self._method(name, value, [value], {}, None)
             case Bound(callees, given):
-                return join(*(self._everywhere(c, join(value, given)) for c in callees))
+                return join_all(self._everywhere(c, join(value, given)) for c in callees)
             case Module():
                 return FLAT
         raise Refused("it passes on something to be called, of which nothing is known")
@@ -145,7 +148,11 @@ class Calls(Expressions):
     # --- trusted functions ---
 
     def _trusted(self, item: Trusted, args: Sequence[Value], keywords: Keywords) -> Value:
-        everything = join(*args, *keywords.values())
+        key = keywords.get("key", FLAT)
+        keywords = {name: value for name, value in keywords.items() if name != "key"}
+        values = [*args, *keywords.values()]
+        everything = join(*values)
+        elements = join_all(map(element, values))
         if item.gives == "unknown":
             raise Refused(f"it calls the type of something (line {self.line})")
         if item.gives == "special":
@@ -245,13 +252,13 @@ class Calls(Expressions):
             self.check_store(receiver, other)
             self.store(join(other, element(other)))
 
-    def _check_numpy(
-        self, item: Trusted, args: Sequence[Value], keywords: Keywords, node: ast.expr
-    ) -> None:
+    def _check_numpy(self, item: Trusted, args: Sequence[Value], keywords: Keywords, node: ast.expr) -> None:
         if item.at_most is None:
             return
         if len(args) > item.at_most or not set(keywords) <= NUMPY_KEYWORDS:
-            raise Refused(f"it calls {item.name}() with arguments that are not looked into (line {self.line})")
+            raise Refused(
+                f"it calls {item.name}() with arguments that are not looked into (line {self.line})"
+            )
         if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
             raise Refused(f"it calls {item.name}() with arguments that are not known (line {self.line})")
         for keyword in node.keywords:
@@ -305,10 +312,18 @@ class Calls(Expressions):
         is_known = isinstance(node, ast.Call) and not any(isinstance(arg, ast.Starred) for arg in node.args)
         most = POSITIONAL.get(name)
         is_path_like = (name == "replace" and (len(args) != 2 and (args or not keywords))) or (
-            name == "group" and not args and receiver.bits & (IS_TOP | IS_PART) and not receiver.bits & IS_LIVE
+            name == "group"
+            and not args
+            and receiver.bits & (IS_TOP | IS_PART)
+            and not receiver.bits & IS_LIVE
         )
         is_unseen = (most is not None or name == "replace") and not is_known
-        if is_unseen or is_path_like or KEYWORDS_REFUSED & set(keywords) or (most is not None and len(args) > most):
+        if (
+            is_unseen
+            or is_path_like
+            or KEYWORDS_REFUSED & set(keywords)
+            or (most is not None and len(args) > most)
+        ):
             raise Refused(f"it calls .{name}() with arguments that are not looked into (line {self.line})")
         if most is not None and None in keywords:
             raise Refused(f"it calls .{name}() with arguments that are not known (line {self.line})")
@@ -317,9 +332,7 @@ class Calls(Expressions):
                 raise Refused(f"it calls .{name}() in a way that is not looked into (line {self.line})")
             self._check_dtype(node.args[0], args[0])
 
-    def _changing_method(
-        self, name: str, receiver: Value, args: Sequence[Value], everything: Value
-    ) -> Value:
+    def _changing_method(self, name: str, receiver: Value, args: Sequence[Value], everything: Value) -> Value:
         self.mutates(receiver, f"change an argument by .{name}() (line {self.line})")
         if name in _STORES:
             self.check_store(receiver, everything)

@@ -139,7 +139,9 @@ class Flow(Calls):
             self.line = statement.lineno
             method = getattr(self, f"do_{type(statement).__name__}", None)
             if method is None:
-                raise Refused(f"it has a statement that is not looked into ({type(statement).__name__}, line {self.line})")
+                raise Refused(
+                    f"it has a statement that is not looked into ({type(statement).__name__}, line {self.line})"
+                )
             method(statement, scope)
 
     def do_Pass(self, node: ast.stmt, scope: Scope) -> None: ...  # noqa: N802
@@ -265,7 +267,9 @@ class Flow(Calls):
             self._annotations(node, scope)
         args = node.args
         positional = [*args.posonlyargs, *args.args]
-        for name, default in zip(positional[len(positional) - len(args.defaults) :], args.defaults, strict=True):
+        for name, default in zip(
+            positional[len(positional) - len(args.defaults) :], args.defaults, strict=True
+        ):
             self.bind(inner, name.arg, self.eval(default, scope))
         for name, keyword_default in zip(args.kwonlyargs, args.kw_defaults, strict=True):
             if keyword_default is not None:
@@ -274,7 +278,11 @@ class Flow(Calls):
 
     def _annotations(self, node: ast.FunctionDef, scope: Scope) -> None:
         for item in ast.walk(node.args):
-            if isinstance(item, ast.arg) and item.annotation is not None and not scope.view.has_late_annotations:
+            if (
+                isinstance(item, ast.arg)
+                and item.annotation is not None
+                and not scope.view.has_late_annotations
+            ):
                 self.eval(item.annotation, scope)
         if node.returns is not None and not scope.view.has_late_annotations:
             self.eval(node.returns, scope)
@@ -290,7 +298,11 @@ class Flow(Calls):
     def _pattern(self, pattern: ast.pattern, subject: Value, scope: Scope) -> None:
         for part in ast.walk(pattern):
             match part:
-                case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                case (
+                    ast.MatchAs(name=str(name))
+                    | ast.MatchStar(name=str(name))
+                    | ast.MatchMapping(rest=str(name))
+                ):
                     self.bind(scope, name, join(subject, box(subject)))
                 case ast.MatchValue(value=value):
                     self.eval(value, scope)

@@ -32,16 +32,24 @@ write writelines writeheader writerow writerows
 """
 _GIVES = {
     name: gives
-    for gives, names in (("flat", _FLAT), ("tuple", _TUPLE), ("lives", _LIVES), ("box", _BOX), ("list", _LIST), ("live", _LIVE), ("any", _ANY))
+    for gives, names in (
+        ("flat", _FLAT),
+        ("tuple", _TUPLE),
+        ("lives", _LIVES),
+        ("box", _BOX),
+        ("list", _LIST),
+        ("live", _LIVE),
+        ("any", _ANY),
+    )
     for name in names.split()
 }
 CHANGES = frozenset(_CHANGES.split())
-GIVES = _GIVES | {name: "changes" for name in CHANGES}
+GIVES = _GIVES | dict.fromkeys(CHANGES, "changes")
 
 # Methods of arrays whose next positional argument would be an array to write into.
 POSITIONAL = {
-    **dict.fromkeys("all any argmax argmin cumprod cumsum dot mean prod std sum var round".split(), 1),
-    **dict.fromkeys("max min ptp trace".split(), 1),
+    **dict.fromkeys(["all", "any", "argmax", "argmin", "cumprod", "cumsum", "dot", "mean", "prod", "std", "sum", "var", "round"], 1),
+    **dict.fromkeys(["max", "min", "ptp", "trace"], 1),
     "clip": 2,
     "take": 2,
     "compress": 1,
@@ -50,12 +58,9 @@ POSITIONAL = {
 KEYWORDS_REFUSED = frozenset({"out", "copy", "file"})
 
 ATTRIBUTES_FLAT = frozenset(
-    "year month day hour minute second microsecond tzinfo days seconds microseconds numerator denominator"
-    " dtype ndim size itemsize nbytes name stem suffix parent anchor drive root"
-    " pattern flags groupindex pos endpos lastindex lastgroup re tag hex int bytes fields urn"
-    " scheme netloc path params query fragment hostname port username password lineno colno digest_size block_size maxlen __name__ __qualname__".split()
+    ["year", "month", "day", "hour", "minute", "second", "microsecond", "tzinfo", "days", "seconds", "microseconds", "numerator", "denominator", "dtype", "ndim", "size", "itemsize", "nbytes", "name", "stem", "suffix", "parent", "anchor", "drive", "root", "pattern", "flags", "groupindex", "pos", "endpos", "lastindex", "lastgroup", "re", "tag", "hex", "int", "bytes", "fields", "urn", "scheme", "netloc", "path", "params", "query", "fragment", "hostname", "port", "username", "password", "lineno", "colno", "digest_size", "block_size", "maxlen", "__name__", "__qualname__"]
 )
 ATTRIBUTES_TUPLE = frozenset({"shape", "parts", "suffixes", "strides"})
 ATTRIBUTES_ANY = frozenset(
-    "T args attrib default_factory errno fieldnames imag msg real reason start step stop string tail text value".split()
+    ["T", "args", "attrib", "default_factory", "errno", "fieldnames", "imag", "msg", "real", "reason", "start", "step", "stop", "string", "tail", "text", "value"]
 )

@@ -166,7 +166,11 @@ def _is_numbers(obj: Any) -> bool:
     kind = type(obj)
     if kind is numpy.ndarray:
         return not obj.dtype.hasobject
-    return kind is getattr(numpy, kind.__name__, None) and isinstance(obj, numpy.generic) and kind is not numpy.void
+    return (
+        kind is getattr(numpy, kind.__name__, None)
+        and isinstance(obj, numpy.generic)
+        and kind is not numpy.void
+    )
 
 
 def _is_decimal(obj: object) -> bool:
@@ -189,7 +193,9 @@ def _is_member(obj: enum.Enum) -> bool:
     if known is not obj or type(obj._value_) not in _FIXED or not set(vars(obj)) <= _OF_A_MEMBER:
         return False
     # What the class itself defines could be run by a mere comparison or a format.
-    own = any(getattr(item, "__module__", "") == kind.__module__ for item in vars(kind).values() if callable(item))
+    own = any(
+        getattr(item, "__module__", "") == kind.__module__ for item in vars(kind).values() if callable(item)
+    )
     return not own and set(kind.__bases__) <= _BASES_OF_ENUMS
 
 

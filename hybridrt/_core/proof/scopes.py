@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 from types import FunctionType
+from typing import Any
 
 from .source import Node, View, binders
 from .values import FLAT, Value
@@ -37,7 +38,7 @@ class Unbound:
 class Bound:
     """``functools.partial``: what is called, and all that goes in before."""
 
-    callee: object
+    callees: frozenset[object]
     value: Value
 
 
@@ -53,7 +54,8 @@ class Scope:
     node: ast.AST
     parent: Scope | None
     view: View
-    fn: FunctionType | None = None
+    fn: Any = None
+    """The function that was there before the call, where it was."""
     names: frozenset[str] = frozenset()
     outer: frozenset[str] = frozenset()
     module_names: frozenset[str] = frozenset()
@@ -92,7 +94,7 @@ def scope_of(node: Node, parent: Scope | None, view: View, fn: FunctionType | No
     args = node.args
     names = {item.arg for item in (*args.posonlyargs, *args.args, *args.kwonlyargs)}
     names.update(item.arg for item in (args.vararg, args.kwarg) if item is not None)
-    body = [ast.Expr(node.body)] if isinstance(node, ast.Lambda) else node.body
+    body: list[ast.stmt] = [ast.Expr(node.body)] if isinstance(node, ast.Lambda) else node.body
     names.update(name for name, _ in binders(body))
     outer: set[str] = set()
     module_names: set[str] = set()
@@ -105,7 +107,14 @@ def scope_of(node: Node, parent: Scope | None, view: View, fn: FunctionType | No
         elif isinstance(item, ast.Yield | ast.YieldFrom):
             is_generator = True
     return Scope(
-        node, parent, view, fn, frozenset(names), frozenset(outer), frozenset(module_names), is_generator=is_generator
+        node,
+        parent,
+        view,
+        fn,
+        frozenset(names),
+        frozenset(outer),
+        frozenset(module_names),
+        is_generator=is_generator,
     )
 
 

@@ -22,7 +22,18 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, *_CO
 class View:
     """A module's source text, read once: its tree, the code that it compiles to, and what binds its names."""
 
-    __slots__ = ("_parents", "bindings", "codes", "has_late_annotations", "module", "nodes", "nonlocals", "rebound", "text", "tree")
+    __slots__ = (
+        "_parents",
+        "bindings",
+        "codes",
+        "has_late_annotations",
+        "module",
+        "nodes",
+        "nonlocals",
+        "rebound",
+        "text",
+        "tree",
+    )
 
     def __init__(self, module: ModuleType, file: str, text: str) -> None:
         self.module = module
@@ -118,7 +129,9 @@ def node_of(fn: FunctionType) -> tuple[Node, View]:
     if code.co_filename != view.module.__dict__.get("__file__", code.co_filename):
         raise Refused("its code is not from the source of its module")
     key = (code.co_name, code.co_firstlineno)
-    equal = [item for item in view.codes.get(key, ()) if item == code and item.co_qualname == code.co_qualname]
+    equal = [
+        item for item in view.codes.get(key, ()) if item == code and item.co_qualname == code.co_qualname
+    ]
     nodes = view.nodes.get(key, [])
     if not equal or not nodes:
         raise Refused("its source is not what runs (edited since, or rewritten)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+
 from .bindings import Meanings
 from .scopes import Scope
 from .values import (
@@ -79,17 +80,6 @@ class State:
             self.needs = stricter(self.needs, needs)
             self.why = what
 
-    def seen(self, value: Value) -> Value:
-        """A value with what may have been put into it."""
-        return join(value, self.heap) if value.bits & BOX else value
-
-    def store(self, value: Value) -> None:
-        """``value`` is put into some container."""
-        new = join(self.heap, held(value), Value(value.bits & 0))
-        if new != self.heap:
-            self.heap = new
-            self.is_changed = True
-
     def bind(self, scope: Scope, name: str, value: Value) -> None:
         owner = scope.owner_of(name)
         if owner is None:
@@ -111,7 +101,6 @@ class State:
         if new != scope.yields:
             scope.yields = new
             self.is_changed = True
-
 
     def changing(self, target: ast.expr) -> str:
         return f"change {ast.unparse(target)!r}, a part of an argument (line {target.lineno})"

@@ -155,9 +155,7 @@ numpy.fft flat: fft fft2 fftfreq fftn ifft ifft2 ifftn irfft rfft rfft2 rfftfreq
 # Positional arguments after which numpy takes an array to write into.
 NUMPY_POSITIONAL = {"clip": 3, "where": 3, "arange": 3, "linspace": 3, "interp": 3, "einsum": 9, "isclose": 4}
 NUMPY_KEYWORDS = frozenset(
-    "a a_max a_min axes axis axis1 axis2 bins ddof decimals dtype endpoint equal_nan full hermitian high indexing k"
-    " keepdims kind low mode n ndmin norm num offset optimize ord p q retstep return_counts return_index return_inverse"
-    " rowvar rtol atol side sorter step start stop shape weights".split()
+    ["a", "a_max", "a_min", "axes", "axis", "axis1", "axis2", "bins", "ddof", "decimals", "dtype", "endpoint", "equal_nan", "full", "hermitian", "high", "indexing", "k", "keepdims", "kind", "low", "mode", "n", "ndmin", "norm", "num", "offset", "optimize", "ord", "p", "q", "retstep", "return_counts", "return_index", "return_inverse", "rowvar", "rtol", "atol", "side", "sorter", "step", "start", "stop", "shape", "weights"]
 )
 
 
@@ -174,7 +172,9 @@ class Trusted:
 
 
 _by_id: dict[int, tuple[object, Trusted]] = {}
-_members: dict[str, Trusted] = {}  # of classes, by dotted name: a class gives out a new object for them each time
+_members: dict[
+    str, Trusted
+] = {}  # of classes, by dotted name: a class gives out a new object for them each time
 _classes: dict[str, type] = {}
 _unread: dict[str, list[tuple[str, list[str]]]] = {}
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__))
@@ -199,7 +199,9 @@ def trusted(item: object) -> Trusted | None:
         return Trusted(item.__name__, "error") if _is_plain_exception(item) else None
     if type(item).__name__ == "ufunc" and type(item).__module__ == "numpy":
         name = getattr(item, "__name__", "?")
-        return Trusted(f"numpy.{name}", "any" if name in _CHOOSING else "flat", at_most=getattr(item, "nin", 1))
+        return Trusted(
+            f"numpy.{name}", "any" if name in _CHOOSING else "flat", at_most=getattr(item, "nin", 1)
+        )
     return None
 
 
@@ -221,7 +223,7 @@ def _is_plain_exception(item: type) -> bool:
 
 # Of arrays of objects these give out the objects themselves.
 _CHOOSING = frozenset(
-    "maximum minimum fmax fmin bitwise_and bitwise_or bitwise_xor logical_and logical_or subtract".split()
+    ["maximum", "minimum", "fmax", "fmin", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "subtract"]
 )
 _ERRORS_OF = frozenset({"json.decoder", "struct", "binascii", "zlib", "statistics"})
 
@@ -263,7 +265,11 @@ def _is_genuine(item: object) -> bool:
     if isinstance(item, type):
         first = item.__module__.partition(".")[0]
         return first == "numpy" or first in sys.stdlib_module_names
-    return isinstance(item, BuiltinFunctionType) or callable(item) and type(item).__module__.partition(".")[0] == "numpy"
+    return isinstance(item, BuiltinFunctionType) or _is_of_numpy(item)
+
+
+def _is_of_numpy(item: object) -> bool:
+    return callable(item) and type(item).__module__.partition(".")[0] == "numpy"
 
 
 def is_library(module: ModuleType) -> bool:

@@ -101,7 +101,9 @@ def _function(fn: FunctionType) -> Verdict:
         for name, item in ((scope.fn.__kwdefaults__ if scope.fn else None) or {}).items():
             assert scope.fn is not None  # noqa: S101 - for the type checker
             meanings.rely(scope.fn.__kwdefaults__ or {}, name, item)
-    depends_on = tuple((namespace, name, _absent(item)) for namespace, name, item in meanings.relied_on.values())
+    depends_on = tuple(
+        (namespace, name, _absent(item)) for namespace, name, item in meanings.relied_on.values()
+    )
     return Verdict(True, _praise(flow), flow.needs, depends_on, functions)
 
 
@@ -158,11 +160,15 @@ def _trusted(entry: Trusted) -> Verdict:
     if entry.gives in ("flat", "tuple", "box") and entry.at_most is None:
         return Verdict(True, "it is known to change nothing, and to give back something new")
     if entry.gives == "list":
-        return Verdict(True, "it is known to change nothing, and to give back parts of its arguments", NEEDS_PARTS)
+        return Verdict(
+            True, "it is known to change nothing, and to give back parts of its arguments", NEEDS_PARTS
+        )
     if entry.gives == "any" and entry.at_most is None and entry.name != "next":
         return Verdict(True, "it is known to change nothing, and may give back its arguments", NEEDS_DEEP)
     if entry.at_most is not None:
-        return Verdict(True, "it is known; it may write into or give back an array that it is given", NEEDS_DEEP)
+        return Verdict(
+            True, "it is known; it may write into or give back an array that it is given", NEEDS_DEEP
+        )
     raise Refused(f"what {entry.name}() gives back cannot be sent")
 
 
