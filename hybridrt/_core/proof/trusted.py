@@ -155,7 +155,53 @@ numpy.fft flat: fft fft2 fftfreq fftn ifft ifft2 ifftn irfft rfft rfft2 rfftfreq
 # Positional arguments after which numpy takes an array to write into.
 NUMPY_POSITIONAL = {"clip": 3, "where": 3, "arange": 3, "linspace": 3, "interp": 3, "einsum": 9, "isclose": 4}
 NUMPY_KEYWORDS = frozenset(
-    ["a", "a_max", "a_min", "axes", "axis", "axis1", "axis2", "bins", "ddof", "decimals", "dtype", "endpoint", "equal_nan", "full", "hermitian", "high", "indexing", "k", "keepdims", "kind", "low", "mode", "n", "ndmin", "norm", "num", "offset", "optimize", "ord", "p", "q", "retstep", "return_counts", "return_index", "return_inverse", "rowvar", "rtol", "atol", "side", "sorter", "step", "start", "stop", "shape", "weights"]
+    [
+        "a",
+        "a_max",
+        "a_min",
+        "axes",
+        "axis",
+        "axis1",
+        "axis2",
+        "bins",
+        "ddof",
+        "decimals",
+        "dtype",
+        "endpoint",
+        "equal_nan",
+        "full",
+        "hermitian",
+        "high",
+        "indexing",
+        "k",
+        "keepdims",
+        "kind",
+        "low",
+        "mode",
+        "n",
+        "ndmin",
+        "norm",
+        "num",
+        "offset",
+        "optimize",
+        "ord",
+        "p",
+        "q",
+        "retstep",
+        "return_counts",
+        "return_index",
+        "return_inverse",
+        "rowvar",
+        "rtol",
+        "atol",
+        "side",
+        "sorter",
+        "step",
+        "start",
+        "stop",
+        "shape",
+        "weights",
+    ]
 )
 
 
@@ -223,7 +269,18 @@ def _is_plain_exception(item: type) -> bool:
 
 # Of arrays of objects these give out the objects themselves.
 _CHOOSING = frozenset(
-    ["maximum", "minimum", "fmax", "fmin", "bitwise_and", "bitwise_or", "bitwise_xor", "logical_and", "logical_or", "subtract"]
+    [
+        "maximum",
+        "minimum",
+        "fmax",
+        "fmin",
+        "bitwise_and",
+        "bitwise_or",
+        "bitwise_xor",
+        "logical_and",
+        "logical_or",
+        "subtract",
+    ]
 )
 _ERRORS_OF = frozenset({"json.decoder", "struct", "binascii", "zlib", "statistics"})
 
