@@ -22,7 +22,7 @@ _LEAST_SHARE = 0.95
 
 def main(argv: list[str] | None = None) -> int:
     """Run what was asked for; 1 where a goal was missed, 2 where nothing fits."""
-    options = _parser().parse_args(argv)
+    options = _parser().parse_intermixed_args(argv)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if options.part == "picture":
         return _draw(options)
@@ -32,7 +32,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"nothing fits --only {' '.join(options.only)}", file=sys.stderr)
         return 2
     facts = machine.facts(options.loop, _PACKAGES)
-    print(f"{facts['python']}, {facts['loop']}, {facts['cores']} cores, load {facts['load']}, {facts['date']}")
+    print(
+        f"{facts['python']}, {facts['loop']}, {facts['cores']} cores, load {facts['load']}, {facts['date']}"
+    )
     if options.part == "lateness":
         return _measure_lateness(options, names)
     found, verdicts = _measure(options, names, keys)
@@ -58,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--only", action="append", default=[], metavar="NAME", help="a function or a mix; several times")
     add("--quick", action="store_true", help="once, and less of it: rough")
     add("--loop", choices=("uvloop", "asyncio"), default=default_loop(), help="the event loop (%(default)s)")
-    add("--json", type=Path, metavar="FILE", help="save all figures; picture draws from them if the file is there")
+    add(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="save all figures; picture draws from them if the file is there",
+    )
     add("svg", type=Path, nargs="?", help="with picture: the file to draw")
     return parser  # fmt: skip
 

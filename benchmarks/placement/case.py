@@ -44,8 +44,6 @@ class Cases(list[Case]):
     def __init__(self, kind: Kind) -> None:
         self.kind: Kind = kind
 
-    def add(
-        self, name: str, fn: Callable[..., Any], args: Callable[[], tuple[Any, ...]], why: str
-    ) -> None:
+    def add(self, name: str, fn: Callable[..., Any], args: Callable[[], tuple[Any, ...]], why: str) -> None:
         """One more of this kind."""
         self.append(Case(name, fn, args, self.kind, why))

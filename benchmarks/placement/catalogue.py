@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from . import holders, releasers, small, unsafe
+from . import holders, releasers, small, texts, unsafe
 from .case import Case
 
 CATALOGUE: tuple[Case, ...] = (
     *holders.CASES,
+    *texts.CASES,
     *releasers.RELEASERS,
     *releasers.WAITERS,
     *small.CASES,

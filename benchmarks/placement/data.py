@@ -86,9 +86,11 @@ def json_text(count: int) -> str:
 def csv_text(count: int, skip: int = 0) -> str:
     """``records`` as text; with ``skip``, each such row is missing."""
     rows = ["id,name,kind,price,amount"]
-    for r in records(count):
-        if not skip or r["id"] % skip:
-            rows.append(f"{r['id']},{r['name']},{r['kind']},{r['price']},{r['amount']}")
+    rows += [
+        f"{r['id']},{r['name']},{r['kind']},{r['price']},{r['amount']}"
+        for r in records(count)
+        if not skip or r["id"] % skip
+    ]
     return "\n".join(rows)
 
 

@@ -26,7 +26,9 @@ _NOISE, _NOISE_MS = 1.25, 1.0
 a shared machine, differs by as much."""
 
 _extra = Cases(QUICK)
-_extra.add("FNV hash of a word", holders.hash_of, lambda: ("a word of 20 letters",), "the input before it grows")
+_extra.add(
+    "FNV hash of a word", holders.hash_of, lambda: ("a word of 20 letters",), "the input before it grows"
+)
 _warming = Cases(QUICK)
 _warming.add("a cache that warms", unsafe.cached, lambda: (20_000, 0), "computed once")
 _CALLED = BY_NAME | {case.name: case for case in (*_extra, *_warming)}
@@ -62,7 +64,15 @@ class Mix:
 
 
 _WAITS = ("time.sleep, 5 ms", "a question over TCP", "select on a socket, 4 ms", "an empty queue, 6 ms")
-_COMPUTES = ("matrix product in lists", "difflib ratio", "XML depth", "csv totals", "tokenize", "prime sieve", "LZW")
+_COMPUTES = (
+    "matrix product in lists",
+    "difflib ratio",
+    "XML depth",
+    "csv totals",
+    "tokenize",
+    "prime sieve",
+    "LZW",
+)
 _RELEASES = ("sha256 of 4 MB", "zlib of 500 kB", "three digests of 1 MB", "pbkdf2", "numpy: elementwise")
 _TINY = tuple(case.name for case in small.CASES)
 
@@ -169,7 +179,13 @@ def rounds(
             # In another order each time, so that none is always the one after the heaviest.
             for placement in PLACEMENTS[number % 4 :] + PLACEMENTS[: number % 4]:
                 tell(f"round {number + 1}, {key}: {placement}")
-                order = {"mix": key, "placement": placement, "scale": scale, "processes": processes, "loop": loop}
+                order = {
+                    "mix": key,
+                    "placement": placement,
+                    "scale": scale,
+                    "processes": processes,
+                    "loop": loop,
+                }
                 found.setdefault(key, {}).setdefault(placement, []).append(apart.carry_out("mixes", order))
     return found
 
@@ -212,7 +228,9 @@ def verdicts(found: Figures) -> Iterator[Verdict]:
         ours, of_best, of_worst = (figure(found, key, p, "per_second") for p in (RUN, best, worst))
         late_ms, theirs_ms = (figure(found, key, p, "p99_ms") for p in (RUN, best))
         late = late_ms / max(theirs_ms, 1e-6)
-        yield _verdict(f"{key}: throughput over the best fixed placement's ({best})", "at least", 0.9, ours / of_best)
+        yield _verdict(
+            f"{key}: throughput over the best fixed placement's ({best})", "at least", 0.9, ours / of_best
+        )
         verdict = _verdict(f"{key}: p99 of loop delay over that placement's", "at most", 1.0, late)
         verdict["is_met"] = late <= _NOISE or late_ms <= theirs_ms + _NOISE_MS
         yield verdict

@@ -71,7 +71,12 @@ async def carry_out(slices: int, at_once: int) -> dict[str, Any]:
                     _submitting(rt, lane, fn, args),
                 ),
             }
-            found[name] = {"lane": lane, "is_there": is_there, "explanation": str(rt.explain(fn)), "ways": ways}
+            found[name] = {
+                "lane": lane,
+                "is_there": is_there,
+                "explanation": str(rt.explain(fn)),
+                "ways": ways,
+            }
         found["idle"] = await _cpu_share()
     return found
 

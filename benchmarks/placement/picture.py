@@ -63,7 +63,8 @@ def record(loop: str, seconds: float, tell: Callable[[str], None]) -> dict[str, 
 
 def draw(recorded: dict[str, Any]) -> str:
     """The whole SVG."""
-    seconds, samples, machine = recorded["seconds"], recorded["samples"], recorded["machine"]
+    seconds: float = recorded["seconds"]
+    samples, machine = recorded["samples"], recorded["machine"]
     inner = _WIDTH - _LEFT - _RIGHT
 
     def x(t: float) -> float:
@@ -75,14 +76,22 @@ def draw(recorded: dict[str, Any]) -> str:
     tops = [_HEAD, _HEAD + _PANEL + _GAP, _HEAD + 2 * (_PANEL + _GAP)]
     height = tops[2] + _ROW * len(GUESTS) + 64
     parts = [
-        *_axis(tops[0], "Calls a second", [(0.0, "0"), (most / 2, _short(most / 2)), (most, _short(most))], _linear(most)),
+        *_axis(
+            tops[0],
+            "Calls a second",
+            [(0.0, "0"), (most / 2, _short(most / 2)), (most, _short(most))],
+            _linear(most),
+        ),
         *_axis(tops[1], "Worst delay of the loop", [(d, f"{d:g} ms") for d in _DECADES], _log),
         *_lines(tops[0], rates, x, _linear(most)),
         *_lines(tops[1], delays, x, _log),
         *_lanes(tops[2], samples[RUN], x, seconds),
         *_marks(tops, x, seconds),
     ]
-    where = f"{machine['python']}, {machine['loop']}, {machine['cores']} cores ({machine['cpu'] or machine['system']})"
+    where = (
+        f"{machine['python']}, {machine['loop']}, {machine['cores']} cores ({machine['cpu'] or machine['system']}), "
+        f"{str(machine['date'])[:10]}"
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
         'role="img" aria-labelledby="title desc">\n'
@@ -93,8 +102,7 @@ def draw(recorded: dict[str, Any]) -> str:
         f'<text class="quiet" x="{_MARGIN}" y="56">A new function now and then; run measures it, and moves what denies '
         "the GIL to others and may be moved.</text>\n"
         + "\n".join(parts)
-        + f'\n<text class="quiet" x="{_MARGIN}" y="{height - 14}">{escape(f"{where}, {str(machine["date"])[:10]}")}'
-        "</text>\n</svg>\n"
+        + f'\n<text class="quiet" x="{_MARGIN}" y="{height - 14}">{escape(where)}</text>\n</svg>\n'
     )
 
 
@@ -103,7 +111,9 @@ def _rates(rows: list[dict[str, Any]]) -> list[tuple[float, float]]:
     points = []
     for at in range(2, len(rows)):
         begin = rows[at - 3]["t"] if at >= 3 else 0.0
-        points.append((rows[at]["t"], sum(row["done"] for row in rows[at - 2 : at + 1]) / (rows[at]["t"] - begin)))
+        points.append(
+            (rows[at]["t"], sum(row["done"] for row in rows[at - 2 : at + 1]) / (rows[at]["t"] - begin))
+        )
     return points
 
 
@@ -121,9 +131,7 @@ def _axis(top: float, title: str, ticks: list[tuple[float, str]], y: Callable[[f
     for value, label in ticks:
         at = top + y(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')
-        parts.append(
-            f'<text class="quiet" x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>'
-        )
+        parts.append(f'<text class="quiet" x="{_LEFT - 6}" y="{at + 4:.1f}" text-anchor="end">{label}</text>')
     return parts
 
 
@@ -151,9 +159,7 @@ def _lines(
     return parts
 
 
-def _lanes(
-    top: float, rows: list[dict[str, Any]], x: Callable[[float], float], seconds: float
-) -> list[str]:
+def _lanes(top: float, rows: list[dict[str, Any]], x: Callable[[float], float], seconds: float) -> list[str]:
     parts = [f'<text class="title" x="{_MARGIN}" y="{top - 12}">Where run has each function</text>']
     for number, guest in enumerate(GUESTS):
         y = top + _ROW * number
@@ -165,12 +171,11 @@ def _lanes(
             )
             if width > 60:
                 parts.append(f'<text class="inside" x="{x(begin) + 6:.1f}" y="{y + 14}">{lane}</text>')
-    for second in range(int(seconds) + 1):
-        parts.append(
-            f'<text class="quiet" x="{x(second):.1f}" y="{top + _ROW * len(GUESTS) + 16}" '
-            f'text-anchor="middle">{second} s</text>'
-        )
-    return parts
+    bottom = top + _ROW * len(GUESTS) + 16
+    return parts + [
+        f'<text class="quiet" x="{x(second):.1f}" y="{bottom}" text-anchor="middle">{second} s</text>'
+        for second in range(int(seconds) + 1)
+    ]
 
 
 def _stretches(

@@ -78,7 +78,9 @@ async def carry_out(placement: str, seconds: float, processes: int) -> list[dict
                     if guest.name in called
                 }
                 now = perf_counter() - began
-                samples.append({"t": now, "done": done, "late_ms": max(late, default=0.0) * 1e3, "lanes": lanes})
+                samples.append(
+                    {"t": now, "done": done, "late_ms": max(late, default=0.0) * 1e3, "lanes": lanes}
+                )
                 done = 0
 
         watching = [asyncio.create_task(watch.beat()), asyncio.create_task(sample())]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import hashlib
-
 import lzma
 import os
 import queue
@@ -29,43 +28,56 @@ RELEASERS = Cases(RELEASER)
 WAITERS = Cases(WAITER)
 _C = "C code that lets the GIL go while it works"
 
+
 def digest(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
+
 
 def digests(data: bytes) -> list[str]:
     return [hashlib.new(name, data).hexdigest() for name in ("sha1", "sha512", "blake2b")]
 
+
 def stretch(password: bytes, rounds: int) -> bytes:
     return hashlib.pbkdf2_hmac("sha256", password, b"salt", rounds)
+
 
 def packed_size(data: bytes) -> int:
     return len(zlib.compress(data, 6))
 
+
 def packed_size_lzma(data: bytes) -> int:
     return len(lzma.compress(data, preset=1))
+
 
 def packed_size_bz2(data: bytes) -> int:
     return len(bz2.compress(data))
 
+
 def product_trace(one: Any, other: Any) -> float:
     return float(np.trace(one @ other))
+
 
 def sort_array(values: Any) -> float:
     return float(np.sort(values)[len(values) // 2])
 
+
 def waves(values: Any) -> float:
     return float(np.sqrt(np.sin(values) ** 2 + np.cos(values) ** 2).sum())
 
+
 def spectrum(values: Any) -> float:
     return float(np.abs(np.fft.rfft(values)).max())
+
 
 def thumbnail(width: int) -> tuple[int, int]:
     image = Image.linear_gradient("L").resize((width, width), Image.Resampling.BICUBIC)
     return image.resize((128, 128), Image.Resampling.LANCZOS).size
 
+
 def blurred(width: int) -> Any:
     image = Image.linear_gradient("L").resize((width, width), Image.Resampling.BILINEAR)
     return image.filter(ImageFilter.GaussianBlur(8)).getpixel((0, 0))
+
 
 def query(rows: int) -> float:
     with sqlite3.connect(":memory:") as connection:
@@ -76,6 +88,7 @@ def query(rows: int) -> float:
         (total,) = connection.execute(sql, (rows,)).fetchone()
     connection.close()
     return float(total)
+
 
 @cache
 def a_database(rows: int) -> str:
@@ -88,6 +101,7 @@ def a_database(rows: int) -> str:
         )
     connection.close()
     return str(path)
+
 
 @cache
 def echo_port() -> int:
@@ -105,6 +119,7 @@ def echo_port() -> int:
     threading.Thread(target=serve, daemon=True, name="echo").start()
     return int(server.getsockname()[1])
 
+
 def read_in_blocks(path: str) -> int:
     buffer, size = bytearray(1 << 20), 0
     with open(path, "rb", buffering=0) as file:
@@ -112,9 +127,11 @@ def read_in_blocks(path: str) -> int:
             size += read
     return size
 
+
 def digest_of_file(path: str) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
 
 def copy(path: str) -> int:
     target = f"{path}.{os.getpid()}.{threading.get_ident()}"
@@ -123,12 +140,14 @@ def copy(path: str) -> int:
     os.unlink(target)
     return size
 
+
 def write_durably(path: str, data: bytes) -> int:
     with open(path, "wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     return len(data)
+
 
 def report(path: str) -> list[tuple[str, float]]:
     connection = sqlite3.connect(path)
@@ -138,15 +157,18 @@ def report(path: str) -> list[tuple[str, float]]:
     finally:
         connection.close()
 
+
 def ask(port: int, question: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
         connection.sendall(question)
         return connection.recv(64)
 
+
 def nothing_comes(seconds: float) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waiting:
         waiting.bind(("127.0.0.1", 0))
         return not select.select([waiting], [], [], seconds)[0]
+
 
 def datagram(size: int) -> int:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as here:
@@ -157,14 +179,18 @@ def datagram(size: int) -> int:
         except TimeoutError:
             return 0
 
+
 def echo(text: str) -> bytes:
     return subprocess.run(["/bin/echo", text], capture_output=True, check=True).stdout
+
 
 def slow_program(seconds: float) -> int:
     return subprocess.run(["/bin/sleep", str(seconds)], check=True).returncode
 
+
 def piped(data: bytes) -> int:
     return len(subprocess.run(["/bin/cat"], input=data, capture_output=True, check=True).stdout)
+
 
 def empty_queue(seconds: float) -> bool:
     try:
@@ -173,17 +199,21 @@ def empty_queue(seconds: float) -> bool:
         return True
     return False
 
+
 def poll(times: int) -> int:
     for _ in range(times):
         time.sleep(0.001)
     return times
 
+
 def _array(*shape: int) -> Any:
     return _arrays(shape)
+
 
 @cache
 def _arrays(shape: tuple[int, ...]) -> Any:
     return np.random.default_rng(1).random(shape)
+
 
 _add = RELEASERS.add
 _add("sha256 of 4 MB", digest, lambda: (blob(4 << 20),), _C)
@@ -215,4 +245,3 @@ _add("a subprocess", echo, lambda: ("text",), "waits for a process")
 _add("a subprocess of 30 ms", slow_program, lambda: (0.03,), "waits for a process")
 _add("a subprocess fed by pipe", piped, lambda: (blob(200_000),), "waits for a process")
 _add("an empty queue, 6 ms", empty_queue, lambda: (0.006,), "waits for a lock")
-

@@ -218,7 +218,9 @@ _add("functools.lru_cache", cached, lambda: (TURNS, next(_salts)), "keeps a cach
 _add("random.randint", draw, _turns, "uses the generator of this process")
 _add("random.shuffle", shuffle, lambda: (list(range(4_000)),), "uses that generator, changes its argument")
 _add("work under a lock", under_lock, lambda: (_lock, TURNS), "takes a lock")
-_add("a stream", count_lines, lambda: (io.StringIO("a few words here\n" * 15_000),), "reads from its argument")
+_add(
+    "a stream", count_lines, lambda: (io.StringIO("a few words here\n" * 15_000),), "reads from its argument"
+)
 _add("a database connection", count_rows, lambda: (_connection(),), "takes a connection")
 _add("print", say, _turns, "writes to a stream of this process")
 _add("open()", from_file, lambda: (a_file_of_numbers(30_000),), "opens a file")
