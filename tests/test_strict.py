@@ -21,7 +21,13 @@ from hybridrt._engine.strict import Meter, strictly
 
 PLAIN = [
     {"a": [1, 2.5, (None, True, "text", b"bytes")], "b": {3, 4}, "c": frozenset({5})},
-    [datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC), datetime.timedelta(1), decimal.Decimal("1.5"), uuid.UUID(int=3)] * 20,
+    [
+        datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC),
+        datetime.timedelta(1),
+        decimal.Decimal("1.5"),
+        uuid.UUID(int=3),
+    ]
+    * 20,
     [pathlib.PurePosixPath("/a/b"), re.compile("a+")] * 20,
     [numpy.arange(100), numpy.float64(1.5), numpy.zeros((3, 4))] * 20,
     bytearray(b"12345"),

@@ -10,7 +10,7 @@ from .._core.crew import Seat
 from .._core.function import COROUTINE, UNKNOWN, Function, Timing
 from .._engine.cargo import Cargo
 from .._engine.definitions import Definition
-from ..errors import NotSendable
+from ..errors import NotSendable, WorkerStartError
 
 T = TypeVar("T")
 
@@ -76,8 +76,9 @@ class ProcessJob(Job[T]):
     """Set where the caller did not ask for a process: runs the call where nothing needs to be sent."""
 
     def set_exception(self, exception: type | BaseException) -> None:
-        """Fail; but where it was for us to choose a process, and something cannot be sent, run the call again here."""
-        instead = getattr(self, "instead", None) if isinstance(exception, NotSendable) else None
+        """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
+        cannot_be = isinstance(exception, NotSendable | WorkerStartError)
+        instead = getattr(self, "instead", None) if cannot_be else None
         if instead is None:
             super().set_exception(exception)
         else:
