@@ -22,6 +22,7 @@ from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._core.function import FunctionBook
+from ._core.gil import is_gil_off
 from ._core.placement_profile import Profile
 from ._core.settings import Settings
 from ._core.stats import LaneStats
@@ -85,7 +86,7 @@ class OpenLanes:
                 numbers=self.numbers,
                 name="cpu_threads",
                 cpus=settings.cpu_threads or settings.processes,
-                nice=settings.nice,
+                nice=settings.nice if is_gil_off() else 0,  # one that yields while it has the GIL stops all
             )
         return self._cpu_threads
 

@@ -52,7 +52,7 @@ def times(sight: Sight, factor: float) -> Sight:
     [(HOLDER, HOLDS, True), (RELEASER, RELEASES, False), (WAITER, WAITS, False), (TINY, QUICK, False)],
     ids=["holds", "releases", "waits", "quick"],
 )
-def test_two_sights_make_it_known(sight: Sight, kind: str, is_away: bool) -> None:
+def test_a_few_sights_make_it_known(sight: Sight, kind: str, is_away: bool) -> None:
     known = known_by(sight)
     assert not known.is_settled
     known.learn(sight)
@@ -78,7 +78,7 @@ def test_nothing_seen_is_nothing_known() -> None:
     ids=["must-not", "not-examined", "obstacle", "dear-to-send", "too-short"],
 )
 def test_what_holds_the_gil_stays_where_it_may_not_go_or_would_not_gain(sight: Sight) -> None:
-    known = known_by(sight, sight)
+    known = known_by(sight, sight, sight)
     assert known.is_settled
     assert known.kind == HOLDS
     assert not known.is_away
@@ -102,25 +102,34 @@ def test_what_others_may_have_done_counts_only_where_nothing_better_is_to_be_had
     assert known.kind == UNKNOWN or known.kind == RELEASES
     known.learn(RELEASER)
     assert known.kind == RELEASES
+    beside = replace(HOLDER, wall=0.001, cpu=0.001, denied=0.001, seen=0.001, has_rivals=True)
+    assert beside.is_doubtful  # too short for the others' CPU time to be known
     known = known_by(*[doubtful] * 5)
     assert known.is_settled and known.kind == HOLDS and known.is_doubtful and known.is_away
 
 
 def test_a_doubtful_holder_is_looked_at_again_soon() -> None:
-    sure, doubtful = known_by(*[HOLDER] * 2), known_by(*[replace(HOLDER, rivals=0.009)] * 5)
-    assert doubtful.left * 8 < sure.left
-    assert doubtful.left < 1000
+    sure, doubtful = known_by(*[HOLDER] * 3), known_by(*[replace(HOLDER, rivals=0.009)] * 5)
+    assert doubtful.left < sure.left < 1000
 
 
 def test_a_sight_of_which_hardly_anything_was_seen_tells_only_the_times() -> None:
     unseen = replace(HOLDER, denied=0.0, seen=0.0)
-    known = known_by(*[unseen] * 4)
+    known = known_by(*[unseen] * 11)
     assert not known.is_settled
     known.learn(unseen)
     assert known.is_settled
     assert (known.kind, known.is_away) == (UNKNOWN, False)
+    for _ in range(3):
+        known.learn(HOLDER)
+    assert known.kind == HOLDS and known.is_away
+
+
+def test_one_look_without_waiting_shows_that_the_gil_is_released() -> None:
+    known = known_by(HOLDER, HOLDER, RELEASER)
+    assert (known.kind, known.is_away) == (RELEASES, False)
     known.learn(HOLDER)
-    assert known.kind == HOLDS
+    assert known.kind == RELEASES
 
 
 def test_it_is_looked_at_again_when_its_times_leave_their_range() -> None:
@@ -130,11 +139,13 @@ def test_it_is_looked_at_again_when_its_times_leave_their_range() -> None:
     assert known.is_due(0.01)
     assert not known.is_due(0.01)  # one look is enough, while it is under way
     known.learn(HOLDER)
+    known.learn(HOLDER)
     assert known.is_away
     assert not known.is_due(0.01)
     assert known.is_due(DISPATCH_SECONDS / 10)  # a cache has warmed
     known.learn(TINY)
-    assert not known.is_away
+    known.learn(TINY)
+    assert known.is_settled and not known.is_away
 
 
 def test_a_competition_of_its_own_calls_makes_it_look_once() -> None:
@@ -169,7 +180,7 @@ def test_on_the_line_it_stays_where_it_is() -> None:
     cost = DISPATCH_SECONDS
     near = replace(HOLDER, wall=1.2 * cost, cpu=1.2 * cost, denied=1.2 * cost, seen=1.2 * cost, shipping=0.0)
     near = replace(near, cpu=0.00016, wall=0.00016, denied=0.00013, seen=0.00016)
-    known = known_by(near, near)
+    known = known_by(near, near, near)
     assert not known.is_away
     known.learn(replace(near, cpu=0.0003, wall=0.0003, denied=0.0003, seen=0.0003))
     known.learn(replace(near, cpu=0.0003, wall=0.0003, denied=0.0003, seen=0.0003))
@@ -189,7 +200,7 @@ def test_what_has_killed_a_worker_goes_to_a_process_whatever_it_costs() -> None:
 
 
 def test_what_is_presumed_of_another_size_settles_only_holders() -> None:
-    known = known_by(HOLDER, HOLDER)
+    known = known_by(HOLDER, HOLDER, HOLDER)
     larger, smaller = Knowledge(), Knowledge()
     larger.presume(known, 16.0)
     assert larger.is_settled and larger.is_away
@@ -202,16 +213,16 @@ def test_what_is_presumed_of_another_size_settles_only_holders() -> None:
 
 
 def test_an_earlier_program_is_believed_after_one_sight() -> None:
-    known = known_by(HOLDER, HOLDER)
-    again = Knowledge(work=known.work, denied=known.denied, seen=known.seen, sights=2, shipping=0.0)
+    known = known_by(HOLDER, HOLDER, HOLDER)
+    again = Knowledge(work=known.work, share=known.share, sights=2, shipping=0.0)
     again.recall(was_away=True)
     assert not again.is_settled
     again.learn(HOLDER)
     assert again.is_away
-    again = Knowledge(work=known.work, denied=known.denied, seen=known.seen, sights=2, shipping=0.0)
+    again = Knowledge(work=known.work, share=known.share, sights=2, shipping=0.0)
     again.recall(was_away=True)
     again.confirm(MOVABLE)
     assert again.is_away
-    again = Knowledge(work=RELEASER.cpu, denied=RELEASER.denied, seen=RELEASER.seen, sights=2)
+    again = Knowledge(work=RELEASER.cpu, share=RELEASER.share, sights=2)
     again.recall(was_away=False)
     assert again.is_settled and again.releases

@@ -127,7 +127,7 @@ def test_what_another_python_has_measured_is_left_out() -> None:
         ('{"hybridrt_placement": 1, "functions": {"f": 3}}', "what it has of f is no object"),
         (changed(TEXT, work="much"), "work of .*computes .* is no number"),
         (changed(TEXT, work=-1), "work of .* is no number"),
-        (changed(TEXT, seen=True), "seen of .* is no number"),
+        (changed(TEXT, work=True), "work of .* is no number"),
         (changed(TEXT, waited=...), "waited of .* is no number"),
         (changed(TEXT, sights=1.5), "sights of .* is no whole number"),
         (changed(TEXT, shipping="far"), "shipping of .* is neither a number nor null"),

@@ -57,7 +57,7 @@ def share(probe: Probe, fn: Callable[[], Any]) -> float:
         trial = tried(probe, fn)
         denied += trial.denied
         seen += trial.denied + trial.asleep
-    return denied / seen
+    return denied / seen if seen else 0.0  # of one that has no CPU nothing is to be seen
 
 
 needs_gil = pytest.mark.skipif(is_gil_off(), reason="nothing keeps a GIL from others where there is none")
@@ -169,8 +169,23 @@ def test_closing_ends_its_thread_and_all_trials(probe: Probe) -> None:
     probe.close()
 
 
+def test_what_is_met_with_while_the_call_has_no_cpu_is_not_its_doing() -> None:
+    used = 0.0
+    trial = Trial("it", lambda: used)
+    trial.began = 10.0
+    trial.witness(due=10.1, now=10.2, starved=0.0, nap=0.1)
+    assert (trial.looks, trial.denied, trial.asleep) == (0, 0.0, 0.0)
+    used = 0.09
+    trial.witness(due=10.25, now=10.3, starved=0.0, nap=0.0)
+    assert (trial.looks, trial.denied) == (1, pytest.approx(0.05))
+    trial.ended, trial.cpu = 10.4, 0.1
+    used = 99.0  # the next call of that thread is no matter
+    trial.witness(due=10.35, now=10.6, starved=0.0, nap=0.0)
+    assert trial.looks == 1
+
+
 def test_a_starved_look_is_no_evidence() -> None:
-    trial = Trial("it")
+    trial = Trial("it", None)
     trial.began, trial.ended = 10.0, 11.0
     trial.witness(due=10.0, now=10.5, starved=0.5, nap=0.0)
     assert (trial.denied, trial.starved, trial.asleep) == (0.0, 0.5, 0.0)
@@ -178,8 +193,10 @@ def test_a_starved_look_is_no_evidence() -> None:
     assert trial.denied == pytest.approx(0.1)
     trial.witness(due=10.9, now=12.0, starved=0.0, nap=0.0)  # after its end is no more its doing
     assert trial.denied == pytest.approx(0.2)
+    before = trial.denied, trial.asleep, trial.looks
     trial.witness(due=9.0, now=9.5, starved=0.0, nap=0.5)  # nor before its begin
-    assert trial.denied == pytest.approx(0.2)
+    trial.witness(due=11.5, now=12.0, starved=0.0, nap=1.0)  # it slept until all was over
+    assert (trial.denied, trial.asleep, trial.looks) == before
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the kernel tells it on Linux")

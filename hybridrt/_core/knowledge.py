@@ -15,29 +15,27 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from .proof import Verdict
-from .sight import Sight
+from .sight import HELD_SHARE, Sight
 
 QUICK_SECONDS = 150e-6
 """What takes less is done before a worker has it."""
 DISPATCH_SECONDS = 100e-6
 """Of the loop's time, and of others', for one small call there and back: 20 to 100, measured."""
-HELD_SHARE = 0.5
-"""From this share of its time on a call is said to hold the GIL: holders are at 0.8 to 1, all others below 0.4."""
 _WORTH_GOING = 1.5
 _WORTH_STAYING = 0.7
 
 _ENOUGH_SIGHTS = 2
-_MOST_SIGHTS = 5
-"""As many unclear ones are enough: then what was seen of them has to do."""
-_ENOUGH_SEEN = 0.25
-_ENOUGH_LOOKS = 4
+_SURE_SIGHTS = 2
+"""To say of a call that it keeps the GIL: want of a CPU can look like it, and nothing can look like the contrary."""
+_MOST_DOUBTFUL = 5
+_MOST_SIGHTS = 12
+"""Of which nothing is to be seen; then its times have to do."""
+_REMEMBERED = 4
 _CHANGED = 4.0
 _NEVER = float("inf")
 
 _LOOKS_AT_FIRST = 32
 _MOST_BETWEEN_LOOKS = 1 << 13
-_AWAY_BITS = 4
-"""Looking costs others more where the call belongs in a process: so many times more seldom, in powers of two."""
 DEAREST_LOOK_SECONDS = 0.02
 """So long a look in passing may keep the GIL, where there is no reason to doubt."""
 
@@ -59,8 +57,8 @@ class Knowledge:
     """CPU time of one call."""
     waited: float = 0.0
     """Time in which one call neither computed nor competed for a CPU."""
-    denied: float = 0.0
-    seen: float = 0.0
+    share: float | None = None
+    """The share of its running time for which a call keeps the GIL from others; None where nobody knows."""
     shipping: float | None = None
     obstacle: str = ""
     verdict: Verdict | None = None
@@ -84,12 +82,8 @@ class Knowledge:
     """Whether its calls compute, and let others have the GIL; as ``kind`` was when it was settled."""
     seen_at: float | None = None
     """The run time at which another look was found to be due."""
-    _unclear: list[Sight] = field(default_factory=list)
-
-    @property
-    def share(self) -> float | None:
-        """The share of its running time for which a call keeps the GIL from others; None where nobody knows."""
-        return self.denied / self.seen if self.seen > 0.0 else None
+    _shares: list[float] = field(default_factory=list)
+    _doubtful: int = 0
 
     @property
     def kind(self) -> str:
@@ -100,16 +94,19 @@ class Knowledge:
             return WAITS
         if self.work + self.waited < QUICK_SECONDS:
             return QUICK
-        share = self.share
-        if share is None:
+        if self.share is None:
             return UNKNOWN
-        return HOLDS if share > HELD_SHARE else RELEASES
+        return HOLDS if self.share > HELD_SHARE else RELEASES
 
     @property
     def held(self) -> float:
         """Seconds for which one call keeps the GIL from others."""
-        share = self.share
-        return self.work * (1.0 if share is None else min(1.0, share))
+        return self.work * self.held_share
+
+    @property
+    def held_share(self) -> float:
+        """``share``, or all where nobody knows."""
+        return 1.0 if self.share is None else self.share
 
     @property
     def cost_of_going(self) -> float:
@@ -129,8 +126,9 @@ class Knowledge:
             # The first call of all imports and fills caches; and what was true of other input may be no more.
             self.since = 1
             self.work, self.waited = sight.cpu, sight.waited
-            self.denied = self.seen = 0.0
-            self._unclear.clear()
+            self.share = None
+            self._shares.clear()
+            self._doubtful = 0
         else:
             self.since += 1
             self.work += 0.5 * (sight.cpu - self.work)
@@ -142,29 +140,33 @@ class Knowledge:
         if sight.obstacle is not None:
             self.obstacle = sight.obstacle
         self._weigh(sight)
-        is_enough = self.since >= (1 if self.is_settled else _ENOUGH_SIGHTS)
-        if self.kind == UNKNOWN:
-            is_enough = self.since >= _MOST_SIGHTS
-        if is_enough:
+        if self._is_enough():
             self._settle(has_changed)
         else:
             self.is_settled = False
 
     def _weigh(self, sight: Sight) -> None:
         if sight.is_doubtful:
-            self._unclear.append(sight)
-        elif sight.seen > _ENOUGH_SEEN * sight.wall or (sight.seen and sight.looks >= _ENOUGH_LOOKS):
-            self._take(sight)
-            self.is_doubtful = False
-        if not self.seen and len(self._unclear) >= _MOST_SIGHTS - 1:
-            for doubtful in self._unclear:
-                self._take(doubtful)
-            self._unclear.clear()
-            self.is_doubtful = True
+            self._doubtful += 1
+            if self.share is None and self._doubtful >= _MOST_DOUBTFUL:
+                self.share = sight.share
+                self.is_doubtful = True
+        elif sight.is_evidence:
+            if self.is_doubtful:
+                self._shares.clear()
+                self.is_doubtful = False
+            self._shares = [*self._shares[1 - _REMEMBERED :], sight.share]
+            # The least of them: a look that comes late for want of a CPU can only make it seem more.
+            self.share = min(1.0, *self._shares) if len(self._shares) > 1 else min(1.0, sight.share)
 
-    def _take(self, sight: Sight) -> None:
-        self.denied = 0.5 * self.denied + sight.denied
-        self.seen = 0.5 * self.seen + sight.seen
+    def _is_enough(self) -> bool:
+        if self.is_settled and self.since > _ENOUGH_SIGHTS and self.kind != UNKNOWN:
+            return True  # one more look at what is known
+        if self.since < _ENOUGH_SIGHTS:
+            return False
+        if self.kind == UNKNOWN:
+            return self.since >= _MOST_SIGHTS
+        return self.kind != HOLDS or self.is_doubtful or len(self._shares) >= _SURE_SIGHTS
 
     def _settle(self, has_changed: bool) -> None:
         self.is_settled = True
@@ -190,8 +192,7 @@ class Knowledge:
         if self.is_doubtful:
             self.left = _LOOKS_AT_FIRST
         else:
-            longer = min(self.looks, 10) + (_AWAY_BITS if self.is_away else 0)
-            self.left = min(_LOOKS_AT_FIRST << longer, _MOST_BETWEEN_LOOKS)
+            self.left = min(_LOOKS_AT_FIRST << min(self.looks, 10), _MOST_BETWEEN_LOOKS)
 
     def presume(self, other: Knowledge, growth: float) -> None:
         """Take it that its calls are as those of ``other``, with so many times the work, until more is known.
@@ -200,7 +201,7 @@ class Knowledge:
         """
         self.sights, self.since = other.sights, 0
         self.work, self.waited = other.work * growth, other.waited
-        self.denied, self.seen = other.denied, other.seen
+        self.share = other.share
         self.shipping = None if other.shipping is None else other.shipping * growth
         self.verdict, self.obstacle, self.crashes = other.verdict, other.obstacle, other.crashes
         self._settle(has_changed=True)
@@ -212,6 +213,7 @@ class Knowledge:
         self.was_away = was_away
         if was_away:
             self.since = 1
+            self._shares = [self.held_share] * (_SURE_SIGHTS - 1)
         elif self.sights:
             self._settle(has_changed=True)
 

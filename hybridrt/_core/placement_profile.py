@@ -14,7 +14,7 @@ from .gil import is_gil_off
 from .knowledge import Knowledge
 
 _FORM = 1
-_NUMBERS = ("work", "waited", "denied", "seen")
+_NUMBERS = ("work", "waited")
 
 
 class Profile:
@@ -98,6 +98,7 @@ def _entry(known: Knowledge) -> dict[str, Any]:
         "kind": known.kind,  # for people
         "sights": known.sights,
         **{name: getattr(known, name) for name in _NUMBERS},
+        "share": known.share,
         "shipping": known.shipping,
         "crashes": known.crashes,
         "away": known.is_away,
@@ -109,7 +110,7 @@ def _knowledge(entry: dict[str, Any]) -> Knowledge:
     known = Knowledge()
     known.sights = entry["sights"]
     known.crashes = entry["crashes"]
-    known.shipping = entry["shipping"]
+    known.share, known.shipping = entry["share"], entry["shipping"]
     for name in _NUMBERS:
         setattr(known, name, float(entry[name]))
     known.recall(was_away=entry["away"])
@@ -126,9 +127,10 @@ def _check(name: str, entry: Any) -> None:
     for key in ("sights", "crashes"):
         if not isinstance(entry[key], int):
             raise ValueError(f"{key} of {name} is no whole number")
-    shipping = entry.get("shipping", "")
-    if shipping is not None and (isinstance(shipping, bool) or not isinstance(shipping, int | float)):
-        raise ValueError(f"shipping of {name} is neither a number nor null")
+    for key in ("share", "shipping"):
+        value = entry.get(key, "")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise ValueError(f"{key} of {name} is neither a number nor null")
     if not isinstance(entry.get("away"), bool):
         raise ValueError(f"away of {name} is neither true nor false")
     by_size = entry.get("by_size", {})

@@ -148,8 +148,9 @@ def flattened(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """The same call without a ``functools.partial``, of which only the parts are known to be harmless."""
-    while isinstance(fn, functools.partial):
-        fn, args, kwargs = fn.func, (*fn.args, *args), {**fn.keywords, **kwargs}
+    while type(fn) is functools.partial:
+        part: functools.partial[Any] = fn
+        fn, args, kwargs = part.func, (*part.args, *args), {**part.keywords, **kwargs}
     return fn, args, kwargs
 
 

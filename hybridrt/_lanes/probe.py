@@ -15,6 +15,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter, process_time, thread_time
 from typing import Any
 
@@ -24,6 +25,10 @@ _LONGEST_COUNTED = 0.001
 """A nap is time in which nothing was seen, but for this much of it."""
 _LATE_AT_LEAST = 0.00007
 """The kernel's timers are that late by themselves."""
+_STARVED_AT_LEAST = 0.00005
+_RUNNING_AT_LEAST = 0.3
+"""Of the time since the last look, for what was met with to be the call's doing."""
+_NEVER = float("inf")
 _MOST_TRIALS = 16
 """At once. More would tell nothing new, and the probe looks at each of them whenever it looks."""
 _FAREWELL_SECONDS = 1.0
@@ -33,18 +38,22 @@ class Trial:
     """One call under the probe. Times are those of ``perf_counter``."""
 
     __slots__ = (
-        "asleep", "began", "cpu", "denied", "ended", "has_rivals", "has_twins", "looks", "loop_cpu", "process_cpu",
-        "queued", "starved", "subject",
+        "_clock", "_looked_at", "_used", "asleep", "began", "cpu", "cpu_before", "denied", "ended", "has_rivals",
+        "has_twins", "looks", "loop_cpu", "process_cpu", "queued", "starved", "subject",
     )  # fmt: skip
 
-    def __init__(self, subject: object) -> None:
+    def __init__(self, subject: object, clock: Callable[[], float] | None) -> None:
+        """``clock``: the CPU seconds of its thread, where the system tells."""
         self.subject = subject
         """What it is a trial of: calls of the same are no rivals."""
         self.denied = self.starved = self.asleep = 0.0
         self.has_rivals = self.has_twins = False
-        self.ended = float("inf")
+        self.ended = _NEVER
         self.looks = 0
-        self.began = self.cpu = self.process_cpu = self.loop_cpu = self.queued = 0.0
+        """Those that told something."""
+        self.began = self.cpu = self.cpu_before = self.process_cpu = self.loop_cpu = self.queued = 0.0
+        self._clock = clock
+        self._used = self._looked_at = 0.0
 
     @property
     def wall(self) -> float:
@@ -65,16 +74,34 @@ class Trial:
         return max(self.loop_cpu, others)
 
     def witness(self, due: float, now: float, starved: float, nap: float) -> None:
-        """The probe wanted the GIL at ``due``, after a nap, and had it at ``now``."""
-        self.looks += 1
-        late = min(now, self.ended) - max(due, self.began)
-        if late > 0.0:
-            starved = min(late, starved)
+        """The probe wanted the GIL at ``due``, after a nap, and had it at ``now``; so long it had no CPU meanwhile.
+
+        Where it was mostly that, or where the call had ended by then, nobody knows whether it could have had the GIL;
+        and where the call itself had no CPU, whatever the probe met with was not its doing.
+        """
+        since, until = max(self._looked_at, self.began), min(now, self.ended)
+        late = until - max(due, self.began)
+        if due >= self.ended or late <= 0.0:
+            return
+        is_running = self._computed() > _RUNNING_AT_LEAST * (until - since)
+        self._looked_at = until
+        starved = min(late, starved)
+        if starved > max(_STARVED_AT_LEAST, 0.5 * late):
+            self.starved += late
+        elif is_running:
+            self.looks += 1
             self.denied += late - starved
-            self.starved += starved
-        slept = min(due, self.ended) - max(due - nap, self.began)
-        if slept > 0.0:
-            self.asleep += min(slept, _LONGEST_COUNTED)
+            self.asleep += min(max(0.0, due - max(due - nap, since)), _LONGEST_COUNTED)
+
+    def _computed(self) -> float:
+        """CPU seconds of the call since the last look; all that there can be where the system does not tell."""
+        if self._clock is None:
+            return _NEVER
+        used = self._clock() - self.cpu_before
+        if self.ended < _NEVER:
+            used = min(used, self.cpu)
+        before, self._used = self._used, used
+        return used - before
 
 
 class Probe:
@@ -99,7 +126,7 @@ class Probe:
 
     def begin(self, subject: object) -> Trial | None:
         """The call that comes next in this thread is a trial of ``subject``; None where there are enough of them."""
-        trial = Trial(subject)
+        trial = Trial(subject, _clock_of(get_ident()))
         trial.queued = -_queued_here()
         with self._lock:
             if self._is_over or len(self._open) >= _MOST_TRIALS:
@@ -116,20 +143,23 @@ class Probe:
             if self._bell.locked():
                 self._rung_at = perf_counter()
                 self._bell.release()
-        trial.loop_cpu = -self._loop_clock()
+        trial.loop_cpu = -self._loop_cpu()
         trial.process_cpu = -process_time()
-        trial.cpu = -thread_time()
+        trial.cpu_before = thread_time()
         trial.began = perf_counter()
         return trial
 
     def end(self, trial: Trial) -> None:
         """The call of this thread has ended. What was seen of it is complete when ``has_seen`` says so."""
         ended = perf_counter()
-        trial.cpu += thread_time()
+        trial.cpu = thread_time() - trial.cpu_before
         trial.process_cpu += process_time()
-        trial.loop_cpu += self._loop_clock()
+        trial.loop_cpu += self._loop_cpu()
         trial.queued += _queued_here()
         trial.ended = ended
+
+    def _loop_cpu(self) -> float:
+        return self._loop_clock() if self._loop_clock is not None else 0.0
 
     def has_seen(self, trial: Trial) -> bool:
         """Whether the probe has looked since this trial ended, so that nothing of it is outstanding."""
@@ -209,11 +239,11 @@ def _queued_here() -> float:
         run_queue.close()
 
 
-def _clock_of(thread: int) -> Callable[[], float]:
-    """The CPU seconds of this thread; always 0 where the system does not tell."""
+def _clock_of(thread: int) -> Callable[[], float] | None:
+    """The CPU seconds of this thread; None where the system does not tell."""
     clock_of: Any = getattr(time, "pthread_getcpuclockid", None)
     if clock_of is None:
-        return lambda: 0.0
+        return None
     clock = clock_of(thread)
 
     def seconds() -> float:

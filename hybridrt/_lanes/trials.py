@@ -41,6 +41,7 @@ class Report(NamedTuple):
             trial.denied + trial.asleep,
             trial.looks,
             trial.rivals,
+            trial.has_rivals,
             self.verdict,
             self.shipping,
             self.obstacle,
