@@ -16,7 +16,7 @@ _HOME_OF = {
     "ProcessPoolExecutor": "hybridrt.executor",
     "Job": "hybridrt._lanes.job",
     "Settings": "hybridrt._core.settings",
-    "Explanation": "hybridrt._core.placement",
+    "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
     "LaneStats": "hybridrt._core.stats",
     "LoopLag": "hybridrt._core.stats",
@@ -24,6 +24,7 @@ _HOME_OF = {
     "WorkerStats": "hybridrt._core.stats",
     "cpu_bound": "hybridrt._core.placement",
     "io_bound": "hybridrt._core.placement",
+    "thread_only": "hybridrt._core.placement",
     "cancelled": "hybridrt._engine.current",
     "register_contextvar": "hybridrt._engine.variables",
     "current_runtime": "hybridrt.ambient",
@@ -57,6 +58,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "WorkerStats",
     "cpu_bound",
     "io_bound",
+    "thread_only",
     "cancelled",
     "register_contextvar",
     "current_runtime",
@@ -78,8 +80,9 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
 ]
 
 if TYPE_CHECKING:
+    from ._core.explanation import Explanation
     from ._core.health import Health
-    from ._core.placement import Explanation, cpu_bound, io_bound
+    from ._core.placement import cpu_bound, io_bound, thread_only
     from ._core.settings import Settings
     from ._core.stats import LaneStats, LoopLag, Stats, WorkerStats
     from ._engine.current import cancelled

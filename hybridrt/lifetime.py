@@ -18,14 +18,19 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 from ._core.function import FunctionBook
+from ._core.gil import is_gil_off
+from ._core.placement_profile import Profile
 from ._core.settings import Settings
 from ._core.stats import LaneStats
 from ._engine.shares import Sharing
+from ._lanes import profile_file
 from ._lanes.contract import DROPPED, LEFT, Lane
 from ._lanes.foreign import ForeignLane
+from ._lanes.placing import Placing
 from ._lanes.threads import ThreadLane
 from .errors import HybridrtError, RuntimeClosed
 
@@ -43,6 +48,7 @@ class OpenLanes:
         book: FunctionBook,
         foreign: Executor | None,
         on_closed: Callable[[], None],
+        profile: Profile | None = None,
     ) -> None:
         self._loop = loop
         self._settings = settings
@@ -61,22 +67,26 @@ class OpenLanes:
             cpus=settings.processes,
         )
         self._cpu_threads: ThreadLane | None = None
+        self.placing: Placing = Placing(get_ident(), can_move=foreign is None and sys.platform != "win32")
+        self._profile = profile
+        if profile is not None:
+            book.recall = profile.recall
         self.why_closed: str = ""
         self._sharing = Sharing()
 
     @property
     def cpu_threads(self) -> ThreadLane:
-        """Threads for calls that compute, where there is no GIL; apart, so that those which wait keep their places."""
+        """Threads for calls that compute and spare the GIL; apart, so that those which wait keep their places."""
         if self._cpu_threads is None:
             settings = self._settings
             self._cpu_threads = ThreadLane(
                 self._loop,
-                limit=settings.cpu_threads,
+                limit=settings.cpu_threads or settings.processes,
                 idle=settings.thread_idle,
                 numbers=self.numbers,
                 name="cpu_threads",
-                cpus=settings.cpu_threads,
-                nice=settings.nice,
+                cpus=settings.cpu_threads or settings.processes,
+                nice=settings.nice if is_gil_off() else 0,  # one that yields while it has the GIL stops all
             )
         return self._cpu_threads
 
@@ -145,6 +155,9 @@ class OpenLanes:
             await _all_of([lane.close(grace) for lane in self._open()])
         finally:
             self._on_closed()
+            self.placing.close()
+            if self._profile is not None:
+                profile_file.save(self._settings.placement, self._profile.text(self._book.known()))
             if self._sharing.book is not None:
                 self._sharing.book.close(why)
 

@@ -8,22 +8,28 @@ import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
+from functools import partial
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
+from ._core.explanation import Explanation, explain
 from ._core.function import COROUTINE, Function, FunctionBook
 from ._core.gil import is_gil_off
-from ._core.placement import CPU_THREAD, LOOP, PROCESS, Explanation, explain, place
+from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, TRIAL, place
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._engine import shares
+from ._engine.packing import pickler
+from ._engine.strict import StrictPickler
+from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
-from ._lanes.job import Job, LoopJob
-from .errors import RuntimeClosed
+from ._lanes.job import Job, LoopJob, ProcessJob
+from ._lanes.placing import flattened, run_in_thread_instead
+from .errors import NotSendable, RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
 from .verbs import BoundOptions, LaneName, Verbs
@@ -77,15 +83,20 @@ class Runtime(Verbs):
     # Life
 
     async def __aenter__(self) -> Self:
-        """Take the running loop; nothing is started yet."""
+        """Take the running loop; nothing is started yet.
+
+        Raises ValueError or OSError where ``placement`` names a file that is none of ours, or cannot be read.
+        """
         if self._loop is not None:
             raise RuntimeClosed("a Runtime can be entered once: make another one")
-        self._loop = loop = asyncio.get_running_loop()
-        self._thread = get_ident()
+        loop = asyncio.get_running_loop()
         settings = self.settings
+        profile = profile_file.load(settings.placement) if settings.placement else None
+        self._loop = loop
+        self._thread = get_ident()
         self._lag = lag = LagWatch(loop, settings.loop_lag)
         self._blocked = watch = BlockedWatch(loop, lag, settings.loop_blocked_after, settings.on_loop_blocked)
-        self._lanes = OpenLanes(loop, settings, self._book, self._foreign, watch.close)
+        self._lanes = OpenLanes(loop, settings, self._book, self._foreign, watch.close, profile)
         self._guard = guard(self._lanes)
         await anext(self._guard)
         _entered_ones.add(self)
@@ -139,10 +150,16 @@ class Runtime(Verbs):
             self._check_here()
         function = self._book.look_up(fn)
         if lane is None:
+            if function.is_measured:
+                return self._start_measured(function, fn, args, kwargs)
             lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
+            if function.declared == THREAD_ONLY:
+                raise TypeError(
+                    f"{function.name} is declared @thread_only, so it cannot be sent to a process: use run or to_thread"
+                )
             lanes = self._lanes or self._open_lanes()
             return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs)
         if lane == CPU_THREAD:
@@ -155,6 +172,37 @@ class Runtime(Verbs):
                 "await it here, or run it in a worker with to_process"
             )
         return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
+
+    def _start_measured(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Start a call whose place is for measurement to say."""
+        lanes = self._lanes or self._open_lanes()
+        placing = lanes.placing
+        if function.by_size is not None:
+            function = placing.sized(function, args)
+        lane = placing.place(function, fn, args, kwargs)
+        if lane == PROCESS:
+            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
+            if type(fn) is partial:
+                fn, args, kwargs = flattened(fn, args, kwargs)
+            try:
+                job = lanes.processes.submit(function, fn, args, kwargs)
+            except NotSendable:
+                lane = THREAD
+            else:
+                if isinstance(job, ProcessJob):
+                    job.instead = run_in_thread_instead(lanes.threads, function, fn, args, kwargs)
+                return job
+            finally:
+                pickler.reset(token)
+        if shares.in_use:
+            args, kwargs = lanes.without_handles(args, kwargs)
+        if lane == TRIAL:
+            return lanes.threads.submit(function, placing.on_trial(function, fn), args, kwargs)
+        if lane == CPU_THREAD:
+            return lanes.cpu_threads.submit(function, fn, args, kwargs)
+        return lanes.threads.submit(function, fn, args, kwargs)
 
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.
@@ -230,6 +278,8 @@ class Runtime(Verbs):
 
     def explain(self, fn: Callable[..., Any]) -> Explanation:
         """Where ``run`` puts ``fn``, why, and what has been measured of it so far."""
+        if self._lanes is not None:
+            self._lanes.placing.take_in()
         return explain(self._book.look_up(fn), threads_compute=self._has_cpu_threads and is_gil_off())
 
     # Refusals

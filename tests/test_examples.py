@@ -92,6 +92,30 @@ def test_which_lane_measures_each_job_on_each_lane(tmp_path: Path, loop: str) ->
 
 
 @on_each_loop
+def test_adaptive_finds_the_place_of_each_function(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(tmp_path, EXAMPLES / "adaptive.py", "--seconds", "5", loop=loop)
+    assert not errors
+    heads = [line for line in lines if line.endswith("(p99)")]
+    assert all(re.match(r"[\d.]+ s: \d+ calls/s, loop late by [\d.]+ ms", head) for head in heads)
+    rows = [re.match(r"  (\w+) +(thread|process) +\d+ calls   (.+)", line) for line in lines]
+    found = [(row[1], row[2], row[3]) for row in rows if row]
+    lanes: dict[str, list[str]] = {}
+    for name, lane, _ in found:
+        lanes.setdefault(name, []).append(lane)
+    assert {len(of_function) for of_function in lanes.values()} == {len(heads)}
+    assert lanes["hash_of"][0] == "thread", "short texts are quicker there"
+    assert {name: of_function[-1] for name, of_function in lanes.items()} == {
+        "sleep": "thread",
+        "ask_database": "thread",
+        "sign": "thread",
+        "value_of": "process",
+        "count_pairs": "process",
+        "hash_of": "process",
+        "add_up": "thread",
+    }, found[-len(lanes) :]
+
+
+@on_each_loop
 def test_pipeline_holds_a_few_files_at_a_time(tmp_path: Path, loop: str) -> None:
     source = tmp_path / "source"
     texts = {Path(f"{number % 7}/{number}.py"): b"spam eggs spam " * number for number in range(1, 60)}

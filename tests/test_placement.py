@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from hybridrt import cpu_bound, io_bound
+from hybridrt import cpu_bound, io_bound, thread_only
+from hybridrt._core.explanation import explain
 from hybridrt._core.function import Function
-from hybridrt._core.placement import CPU_THREAD, LANES, LOOP, PROCESS, THREAD, explain, place
+from hybridrt._core.knowledge import Knowledge
+from hybridrt._core.placement import CPU_THREAD, LANES, LOOP, PROCESS, THREAD, TRIAL, place, place_measured
 
 
 def plain() -> None: ...
@@ -27,6 +29,14 @@ def waits() -> None: ...
 def computes() -> None: ...
 
 
+@thread_only
+def stays() -> None: ...
+
+
+def yields() -> Any:
+    yield 1
+
+
 @io_bound
 async def waits_on_the_loop() -> None: ...
 
@@ -38,7 +48,9 @@ async def computes_elsewhere() -> None: ...
 @pytest.mark.parametrize(
     ("fn", "lane", "reason"),
     [
-        (plain, THREAD, "nothing is declared of it, so it runs in a thread"),
+        (plain, THREAD, "nothing is known of it yet, so it runs in a thread"),
+        (stays, THREAD, "it is declared @thread_only"),
+        (yields, THREAD, "a generator cannot leave its process"),
         (coroutine, LOOP, "it is a coroutine function, so it runs on the loop"),
         (waits, THREAD, "it is declared @io_bound"),
         (computes, PROCESS, "it is declared @cpu_bound"),
@@ -48,7 +60,7 @@ async def computes_elsewhere() -> None: ...
             "it is declared @io_bound, and a coroutine function waits on the loop itself",
         ),
         (computes_elsewhere, PROCESS, "it is declared @cpu_bound"),
-        (print, THREAD, "nothing is declared of it"),
+        (print, THREAD, "nothing is known of it yet"),
     ],
 )
 def test_each_function_has_its_lane_and_its_reason(fn: Callable[..., Any], lane: str, reason: str) -> None:
@@ -58,6 +70,17 @@ def test_each_function_has_its_lane_and_its_reason(fn: Callable[..., Any], lane:
     assert lane in LANES
     assert reason in explanation.reason
     assert str(explanation) == f"{function.name} -> {lane}: {explanation.reason}. Measured: nothing yet."
+
+
+def test_what_was_measured_has_its_place() -> None:
+    known = Knowledge()
+    assert place_measured(known) == TRIAL
+    known.is_settled = True
+    assert place_measured(known) == THREAD
+    known.releases = True
+    assert place_measured(known) == CPU_THREAD
+    known.is_away = True
+    assert place_measured(known) == PROCESS
 
 
 def test_an_explanation_tells_what_was_measured() -> None:
@@ -74,7 +97,7 @@ def test_an_explanation_tells_what_was_measured() -> None:
     )
 
 
-@pytest.mark.parametrize("decorate", [io_bound, cpu_bound])
+@pytest.mark.parametrize("decorate", [io_bound, cpu_bound, thread_only])
 def test_a_declaration_changes_nothing_but_the_mark(decorate: Callable[[Any], Any]) -> None:
     def fn(a: int) -> int:
         return a + 1

@@ -83,6 +83,7 @@ def test_each_option_has_its_variable() -> None:
             "worker_memory_limit": ("9GB", 9 * 10**9),
             "learn_preload": ("no", False),
             "on_loop_blocked": ("log", "log"),
+            "placement": ("9", "9"),
         }.get(name, ("9", 9))
         assert getattr(load({f"HYBRIDRT_{name.upper()}": text}), name) == value
 

@@ -1,4 +1,4 @@
-"""What is known of each function that was called: its kind, what was declared of it, how long it ran where."""
+"""What is known of each function that was called: its kind, what was declared of it, how its calls went where."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable
-from types import MethodType
+from types import CodeType, MethodType
 from typing import Any
+
+from .knowledge import Knowledge
+from .proof import Verdict
 
 PLAIN = "plain"
 COROUTINE = "coroutine"
@@ -44,6 +47,11 @@ class Timing:
         if runs >= _ENOUGH_RUNS:
             self.expected = self.mean + 2.0 * self.spread
 
+    def restart(self, seconds: float) -> None:
+        """One more run took ``seconds``, and those before it are no measure any more."""
+        self.mean = seconds
+        self.spread = 0.0
+
 
 UNKNOWN = Timing()
 """Of what was never measured, or must not be relied on."""
@@ -52,22 +60,70 @@ UNKNOWN = Timing()
 class Function:
     """The facts about one function, shared by all that is called through it."""
 
-    __slots__ = ("__weakref__", "declared", "in_process", "in_thread", "kind", "name")
+    __slots__ = (
+        "__weakref__", "by_size", "declared", "examiner", "in_process", "in_thread", "is_measured", "is_part", "kind",
+        "knowledge", "latest", "name", "verdict",
+    )  # fmt: skip
 
-    def __init__(self, fn: Callable[..., Any]) -> None:
+    def __init__(self, fn: Callable[..., Any], knowledge: Knowledge | None = None) -> None:
         self.name: str = name_of(fn)
         self.kind: str = kind_of(fn)
         declared = getattr(fn, DECLARED, None)
         self.declared: str | None = declared if isinstance(declared, str) else None
+        self.is_measured: bool = self.declared is None and self.kind == PLAIN
+        """Whether it is for measurement to say where its calls belong."""
         self.in_thread: Timing = Timing()
         self.in_process: Timing = Timing()
+        self.knowledge: Knowledge = knowledge or Knowledge()
+        """Functions that were made of the same code, as a lambda is each time it is come by, have it in common."""
+        self.verdict: Verdict | None = None
+        """Whether this very one may be moved to a process, where that was examined."""
+        self.examiner: object = None
+        """Who is about to find that out; any thread may set it."""
+        self.by_size: dict[int, Function] | None = None
+        """The facts about calls with arguments of about the same size, where the size matters."""
+        self.is_part: bool = False
+        """Whether these are the facts about some of its calls only, by the size of their arguments."""
+        self.latest: Function | None = None
+        """Those of the size that came last."""
+
+    def remember(self, recalled: tuple[Knowledge, dict[int, Knowledge]] | None) -> None:
+        """Start from this knowledge: of all calls, and of those with arguments of one size."""
+        if recalled is None:
+            return
+        self.knowledge, by_size = recalled
+        if by_size:
+            self.by_size = {}
+            for size, known in by_size.items():
+                part = self.by_size[size] = self.part()
+                part.knowledge = known
+
+    def part(self) -> Function:
+        """For some of its calls: the same function, of which nothing has been measured."""
+        part: Function = object.__new__(Function)
+        part.name, part.kind, part.declared, part.is_measured = (
+            self.name,
+            self.kind,
+            self.declared,
+            self.is_measured,
+        )
+        part.in_thread, part.in_process = Timing(), Timing()
+        part.knowledge, part.verdict = Knowledge(), self.verdict
+        part.by_size = part.latest = part.examiner = None
+        part.is_part = True
+        return part
 
 
 class FunctionBook:
     """One ``Function`` for each function; facts go when their function goes. Belongs to one thread."""
 
     def __init__(self) -> None:
+        self.recall: (
+            Callable[[Callable[..., Any], str], tuple[Knowledge, dict[int, Knowledge]] | None] | None
+        ) = None
+        """What was known of a function before it was first called here, and by the size of its arguments."""
         self._facts: dict[int, tuple[Callable[[], Any], Function]] = {}
+        self._of_code: weakref.WeakKeyDictionary[CodeType, Knowledge] = weakref.WeakKeyDictionary()
 
     def look_up(self, fn: Callable[..., Any]) -> Function:
         """The facts about ``fn``. Raises TypeError where ``fn`` cannot be called."""
@@ -88,7 +144,9 @@ class FunctionBook:
         kept = self._facts.get(key)
         if kept is not None and kept[0]() is source:
             return kept[1]
-        facts = Function(source)
+        facts = Function(source, self._knowledge_of(source))
+        if self.recall is not None and facts.is_measured and not facts.knowledge.sights:
+            facts.remember(self.recall(source, facts.name))
         kept_facts = self._facts
         try:
             # No lock in a weakref callback: taking an entry out of a dict needs none.
@@ -96,6 +154,20 @@ class FunctionBook:
         except TypeError:
             pass  # it cannot be watched (a method of a builtin type, say): known for this call only
         return facts
+
+    def known(self) -> list[tuple[Callable[..., Any], Function]]:
+        """Each function that is there still, with its facts."""
+        pairs = [(kept[0](), kept[1]) for kept in list(self._facts.values())]
+        return [(fn, function) for fn, function in pairs if fn is not None]
+
+    def _knowledge_of(self, source: Callable[..., Any]) -> Knowledge | None:
+        code = getattr(source, "__code__", None)
+        if not isinstance(code, CodeType):
+            return None
+        known = self._of_code.get(code)
+        if known is None:
+            known = self._of_code[code] = Knowledge()
+        return known
 
 
 def kind_of(fn: Callable[..., Any]) -> str:

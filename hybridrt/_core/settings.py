@@ -89,6 +89,11 @@ class Settings:
         0,
         "Processes like this one that share the CPUs; 0 means found out: a server's workers, pytest-xdist's, ours.",
     )
+    placement: str = _setting(
+        "",
+        "File with what was learned of functions, to start from; written again when the runtime is left. A function "
+        "whose code has changed is learned anew.",
+    )
     loop_lag: float = _setting(
         0.1, "Seconds between two measurements of the loop's lag for stats(); 0 turns it off."
     )
@@ -117,6 +122,7 @@ class Settings:
         if self.nice > 19:
             raise ValueError(f"Runtime(nice={self.nice}) makes no sense: it must be at most 19")
         _require_modules(self.preload)
+        object.__setattr__(self, "placement", _path("placement", self.placement))
         if not isinstance(self.learn_preload, bool):
             kind = type(self.learn_preload).__name__
             raise TypeError(f"Runtime(learn_preload=...) must be True or False, not {kind}")
@@ -196,7 +202,7 @@ def _parse(variable: str, text: str, default: object) -> object:
             raise ValueError(f"environment variable {variable}={text!r} is neither true nor false")
         return _WORDS[word]
     if isinstance(default, str):
-        return text.strip().lower()
+        return text.strip().lower() if default in REACTIONS else text
     parse = int if isinstance(default, int) else float
     try:
         return parse(text)
@@ -243,6 +249,13 @@ def _require_reaction(value: object) -> None:
         raise ValueError(
             f"Runtime(on_loop_blocked={value!r}) makes no sense: there are {words}, or pass a function"
         )
+
+
+def _path(name: str, value: object) -> str:
+    path = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(path, str):
+        raise TypeError(f"Runtime({name}=...) must be the path of a file, not {type(value).__name__}")
+    return path
 
 
 def _require_oom_score(value: int) -> None:

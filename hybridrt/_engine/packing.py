@@ -9,6 +9,7 @@ from __future__ import annotations
 import copyreg
 import pickle
 from collections.abc import Callable
+from contextvars import ContextVar
 from pickle import PickleBuffer
 from typing import Any, Protocol
 
@@ -31,6 +32,14 @@ _SHORT = 1 << 12
 _FEW = 32
 PLAIN = frozenset({int, float, bool, complex, type(None)})
 """Types of what is always small, but for integers that nobody writes."""
+
+
+pickler: ContextVar[type[pickle.Pickler]] = ContextVar("hybridrt_pickler", default=pickle.Pickler)
+"""What pickles, but for what is small and plain; it goes with the context to whoever does the work (see ``strict``)."""
+
+
+class Refused(TypeError):
+    """Something is in there that may mean something else in another process."""
 
 
 class Outgrown(Exception):
@@ -94,7 +103,7 @@ def pack_bounded(obj: object) -> bytes:
         data = file.taken()
         if MAIN not in data:
             return data
-    except (Outgrown, MemoryError):
+    except (Outgrown, MemoryError, Refused):
         raise
     except Exception:
         pass  # as in parcel.dumps: by value then
@@ -151,11 +160,11 @@ def pickle_to(
     if by_value:
         parcel.pickle_by_value(file, buffer_callback, obj, _reduce_view)
         return
-    pickler = pickle.Pickler(file, PROTOCOL, buffer_callback=buffer_callback)
+    writer = pickler.get()(file, PROTOCOL, buffer_callback=buffer_callback)
     table = copyreg.dispatch_table.copy()
     table[memoryview] = _reduce_view
-    pickler.dispatch_table = table
-    pickler.dump(obj)
+    writer.dispatch_table = table
+    writer.dump(obj)
 
 
 def _reduce_view(view: memoryview) -> tuple[Any, ...]:

@@ -16,7 +16,7 @@ from typing import Any
 from .arenas import Arenas, Block, Short
 from .berth import Berth
 from .manifest import IN_BAND, KEEP, SAME, TEXT, VIEW, Cargo, Key, Manifest, Place, opened
-from .packing import LONGEST_FRAME, MAIN, OUT_OF_BAND, pickle_to
+from .packing import LONGEST_FRAME, MAIN, OUT_OF_BAND, Refused, pickle_to
 from .pieces import Source, find_texts, join_text, no_collection, text_pieces
 
 _SEGMENT = 1 << 22
@@ -122,7 +122,7 @@ def _load_up(
     loader = _Loader(into, blocks, texts)
     try:
         pickle_to(loader, loader.take_buffer, marked_obj)
-    except (Short, MemoryError):
+    except (Short, MemoryError, Refused):
         raise
     except Exception:  # as in parcel.dumps: by value then
         arenas.let_all_go(blocks)

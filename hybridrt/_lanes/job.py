@@ -10,6 +10,7 @@ from .._core.crew import Seat
 from .._core.function import COROUTINE, UNKNOWN, Function, Timing
 from .._engine.cargo import Cargo
 from .._engine.definitions import Definition
+from ..errors import NotSendable, WorkerStartError
 
 T = TypeVar("T")
 
@@ -49,6 +50,7 @@ class ProcessJob(Job[T]):
         "crashes",
         "definition",
         "fn",
+        "instead",
         "is_coroutine",
         "payload",
         "retries",
@@ -70,6 +72,18 @@ class ProcessJob(Job[T]):
 
     timing: Timing
     """What is known of how long it will take: nothing, where its arguments are large."""
+    instead: Callable[[ProcessJob[Any]], None]
+    """Set where the caller did not ask for a process: runs the call where nothing needs to be sent."""
+
+    def set_exception(self, exception: type | BaseException) -> None:
+        """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
+        cannot_be = isinstance(exception, NotSendable | WorkerStartError)
+        instead = getattr(self, "instead", None) if cannot_be else None
+        if instead is None:
+            super().set_exception(exception)
+        else:
+            del self.instead
+            instead(self)
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""

@@ -30,6 +30,7 @@ from typing import Any
 from weakref import ref
 
 from .._core.gil import is_gil_off
+from .._core.run_queue import queued_seconds
 from ..errors import Blockage, LoopBlocked, LoopBlockedWarning
 from . import stack
 from .lag import LagWatch
@@ -274,7 +275,7 @@ class _Witness:
     def __init__(self, ident: int, native_id: int) -> None:
         self.ident = ident
         self.planned = 0.0
-        self._schedstat = f"/proc/self/task/{native_id}/schedstat"
+        self._native_id = native_id
         self._clock: int | None = None
         if hasattr(time, "pthread_getcpuclockid"):
             self._clock = time.pthread_getcpuclockid(ident)
@@ -287,12 +288,8 @@ class _Witness:
         return time.process_time() if self._clock is None else time.clock_gettime(self._clock)
 
     def _delay(self) -> float:
-        """Seconds that the loop's thread had work and no CPU (Linux)."""
-        try:
-            with open(self._schedstat) as file:
-                return int(file.read().split()[1]) * 1e-9
-        except (OSError, ValueError, IndexError):
-            return 0.0
+        """Seconds that the loop's thread had work and no CPU."""
+        return queued_seconds(self._native_id)
 
     def rest(self, now: float) -> None:
         """Nothing is overdue: count from here."""

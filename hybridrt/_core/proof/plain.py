@@ -1,0 +1,226 @@
+"""Which arguments are plain data: a copy of them in another process means the same as they do here."""
+
+from __future__ import annotations
+
+import array
+import datetime
+import enum
+import fractions
+import pathlib
+import re
+import sys
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from .values import NEEDS_DEEP, NEEDS_PARTS
+
+_FIXED: frozenset[type] = frozenset({type(None), bool, int, float, complex, str, bytes, range, type(...)})
+_TRAVELLING: frozenset[type] = frozenset(
+    {
+        datetime.date,
+        datetime.datetime,
+        datetime.time,
+        datetime.timedelta,
+        datetime.timezone,
+        fractions.Fraction,
+        uuid.UUID,
+        re.Pattern,
+        pathlib.PurePosixPath,
+        pathlib.PureWindowsPath,
+        type(pathlib.Path()),
+    }
+)
+_IMMUTABLE = _FIXED | _TRAVELLING
+_LOOKED_AT = 20_000
+"""Parts that are looked at one by one, at most: about a millisecond, and the loop waits."""
+_SAMPLE = 200
+
+
+def refusal_of(args: tuple[Any, ...], kwargs: dict[str, Any], *, needs_immutable: int) -> str | None:
+    """Why these arguments keep a call in a thread; None where they are plain data that may travel.
+
+    ``needs_immutable`` is the verdict's. Where it is 0 only a sample of large containers is looked at, and a pickler
+    has to ask ``may_travel`` of what it finds; else all is looked at, or the call is refused.
+    """
+    for arg in args:
+        if type(arg) not in _FIXED:
+            why = _refusal(arg, needs_immutable)
+            if why is not None:
+                return why
+    if kwargs:
+        for arg in kwargs.values():
+            if type(arg) not in _FIXED:
+                why = _refusal(arg, needs_immutable)
+                if why is not None:
+                    return why
+    return None
+
+
+def _refusal(arg: Any, needs: int) -> str | None:
+    kind = type(arg)
+    if kind is list or kind is tuple or kind is set or kind is frozenset:
+        if needs and needs != NEEDS_PARTS and (kind is list or kind is set):
+            return _changeable(kind)
+        kinds = set(map(type, arg)) if needs or len(arg) <= _SAMPLE else None
+        if kinds is not None and kinds <= _FIXED:
+            return None
+    elif kind is dict:
+        if needs and needs != NEEDS_PARTS:
+            return _changeable(kind)
+        if needs or len(arg) <= _SAMPLE:
+            kinds = set(map(type, arg.values()))
+            kinds.update(map(type, arg))
+            if kinds <= _FIXED:
+                return None
+    elif kind in _TRAVELLING:
+        return _no_naming(arg) if kind is datetime.datetime or kind is datetime.time else None
+    return _walk(arg, needs)
+
+
+def _walk(arg: Any, needs: int) -> str | None:
+    is_bounded = not needs
+    left = _SAMPLE if is_bounded else _LOOKED_AT
+    # A part that must not be changed is looked at as if it were an argument that must not.
+    todo: list[tuple[Iterable[Any], int]] = [((arg,), needs)]
+    seen: set[int] = set()
+    while todo:
+        items, strict = todo.pop()
+        for item in items:
+            kind = type(item)
+            if kind in _FIXED:
+                left -= 1
+                if left < 0:
+                    break
+                continue
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            left -= 1
+            inner = NEEDS_DEEP if strict else 0
+            if kind is list or kind is set or kind is dict or kind is bytearray:
+                if strict and strict != NEEDS_PARTS:
+                    return _changeable(kind)
+                if kind is dict:
+                    todo.append((item.keys(), inner))
+                    todo.append((item.values(), inner))
+                elif kind is not bytearray:
+                    todo.append((item, inner))
+            elif kind is tuple or kind is frozenset:
+                todo.append((item, inner if strict != NEEDS_PARTS else NEEDS_DEEP))
+            elif kind is slice:
+                todo.append(((item.start, item.stop, item.step), inner))
+            elif (why := _other(item, strict)) is not None:
+                return why
+            if left < 0:
+                break
+        if left < 0:
+            return None if is_bounded else "an argument is too large to look at every part of it"
+    return None
+
+
+def _other(item: Any, strict: int) -> str | None:
+    """Why an object that is no builtin plain type may not travel, None where it may."""
+    if not may_travel(item):
+        return f"an argument is or holds {_called(item)}"
+    if strict and not is_leaf_immutable(item):
+        return f"an argument is or holds {_called(item)}, and the function may change or return it"
+    return None
+
+
+def _called(item: Any) -> str:
+    kind = type(item)
+    if kind.__module__ == "_io":
+        return f"an open file ({kind.__module__}.{kind.__qualname__})"
+    return f"an object of type {kind.__module__}.{kind.__qualname__}"
+
+
+def _changeable(kind: type) -> str:
+    return f"an argument is or holds a {kind.__name__}, and the function may change or return it"
+
+
+def may_travel(obj: object) -> bool:
+    """Whether an object that is not of an exact builtin plain type means the same as a copy in another process.
+
+    For a pickler's ``reducer_override``, which is asked about every such object inside the arguments.
+    """
+    kind = type(obj)
+    if kind in _TRAVELLING:
+        return (kind is not datetime.datetime and kind is not datetime.time) or _no_naming(obj) is None
+    if kind in _FIXED or kind in (tuple, frozenset, list, dict, set, bytearray, slice):
+        return True
+    module = kind.__module__
+    if module == "numpy":
+        return _is_numbers(obj)
+    if kind is array.array:
+        return True
+    if module == "decimal":
+        return _is_decimal(obj)
+    return isinstance(obj, enum.Enum) and _is_member(obj)
+
+
+def _is_numbers(obj: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return False
+    kind = type(obj)
+    if kind is numpy.ndarray:
+        return not obj.dtype.hasobject
+    return (
+        kind is getattr(numpy, kind.__name__, None)
+        and isinstance(obj, numpy.generic)
+        and kind is not numpy.void
+    )
+
+
+def _is_decimal(obj: object) -> bool:
+    """A Decimal, where arithmetic with it does not depend on a context that stays here."""
+    decimal = sys.modules.get("decimal")
+    if decimal is None or type(obj) is not decimal.Decimal:
+        return False
+    here, fresh = decimal.getcontext(), decimal.Context()
+    return all(
+        getattr(here, name) == getattr(fresh, name)
+        for name in ("prec", "rounding", "Emin", "Emax", "capitals", "clamp", "traps")
+    )
+
+
+def _is_member(obj: enum.Enum) -> bool:
+    kind: Any = type(obj)
+    module = sys.modules.get(kind.__module__)
+    is_found = module is not None and getattr(module, kind.__qualname__, None) is kind
+    known = kind._member_map_.get(obj._name_) if is_found and kind.__module__ != "__main__" else None
+    if known is not obj or type(obj._value_) not in _FIXED or not set(vars(obj)) <= _OF_A_MEMBER:
+        return False
+    # What the class itself defines could be run by a mere comparison or a format.
+    own = any(
+        getattr(item, "__module__", "") == kind.__module__ for item in vars(kind).values() if callable(item)
+    )
+    return not own and set(kind.__bases__) <= _BASES_OF_ENUMS
+
+
+_BASES_OF_ENUMS = {enum.Enum, enum.IntEnum, enum.StrEnum, enum.Flag, enum.IntFlag, int, str}
+_OF_A_MEMBER = frozenset({"_value_", "_name_", "__objclass__", "_sort_order_"})
+
+
+def _no_naming(obj: Any) -> str | None:
+    """Times may carry any object as their zone."""
+    zone = obj.tzinfo
+    if zone is None or type(zone) is datetime.timezone or type(zone).__module__ == "zoneinfo":
+        return None
+    return f"an argument is or holds {_called(zone)}"
+
+
+def is_leaf_immutable(item: object) -> bool:
+    """Whether an object that holds no others is one that nothing can change."""
+    kind = type(item)
+    if kind in _IMMUTABLE or isinstance(item, enum.Enum):
+        return True
+    if kind.__module__ == "decimal":
+        return True
+    return kind.__module__ == "numpy" and kind.__name__ != "ndarray" and not kind.__name__.startswith("void")
+
+
+def is_immutable(item: object) -> bool:
+    """Whether ``item`` and all that it holds can never change (for constants)."""
+    return type(item) in _FIXED or (type(item).__module__ != "decimal" and _walk(item, NEEDS_DEEP) is None)

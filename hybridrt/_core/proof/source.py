@@ -1,0 +1,206 @@
+"""The source of running code: a module's tree, and the node in it from which a code object was surely made."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+from .values import Refused
+
+Node = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_KEPT = 32
+_views: dict[str, View] = {}
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_LOOPS = (ast.For, ast.While, ast.AsyncFor, *_COMPREHENSIONS)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, *_COMPREHENSIONS)
+
+
+class View:
+    """A module's source text, read once: its tree, the code that it compiles to, and what binds its names."""
+
+    __slots__ = (
+        "_parents",
+        "bindings",
+        "codes",
+        "has_late_annotations",
+        "module",
+        "nodes",
+        "nonlocals",
+        "rebound",
+        "text",
+        "tree",
+    )
+
+    def __init__(self, module: ModuleType, file: str, text: str) -> None:
+        self.module = module
+        self.text = text
+        try:
+            self.tree = ast.parse(text)
+            code = compile(self.tree, file, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError):
+            raise Refused(f"the source in {file} cannot be read") from None
+        self.codes: dict[tuple[str, int], list[CodeType]] = {}
+        for part in _nested(code):
+            self.codes.setdefault((part.co_name, part.co_firstlineno), []).append(part)
+        self.nodes: dict[tuple[str, int], list[Node]] = {}
+        self.rebound: set[str] = set()
+        self.nonlocals: set[str] = set()
+        self._parents: dict[ast.AST, ast.AST] | None = None
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Global):
+                self.rebound.update(node.names)
+            elif isinstance(node, ast.Nonlocal):
+                self.nonlocals.update(node.names)
+            elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                first = min([node.lineno, *(item.lineno for item in node.decorator_list)])
+                self.nodes.setdefault((node.name, first), []).append(node)
+            elif isinstance(node, ast.Lambda):
+                self.nodes.setdefault(("<lambda>", node.lineno), []).append(node)
+        self.has_late_annotations = sys.version_info >= (3, 14) or any(
+            isinstance(item, ast.ImportFrom)
+            and item.module == "__future__"
+            and any(alias.name == "annotations" for alias in item.names)
+            for item in self.tree.body
+        )
+        self.bindings: dict[str, list[ast.AST]] = {}
+        for name, binder in binders(self.tree.body):
+            self.bindings.setdefault(name, []).append(binder)
+
+    def is_bound_once(self, node: Node, name: str) -> bool:
+        """Whether a free variable of ``node`` is bound once in the functions around it, and not in a loop."""
+        found = 0
+        for outer in self.around(node):
+            if not isinstance(outer, Node):
+                continue
+            args = outer.args
+            named = (*args.posonlyargs, *args.args, *args.kwonlyargs, args.vararg, args.kwarg)
+            found += sum(item is not None and item.arg == name for item in named)
+            if isinstance(outer, ast.Lambda):
+                continue
+            for bound, binder in binders(outer.body):
+                if bound == name:
+                    found += 1
+                    if any(isinstance(item, _LOOPS) for item in (binder, *self.around(binder, outer))):
+                        return False
+        return found == 1 and name not in self.nonlocals
+
+    def around(self, node: ast.AST, end: ast.AST | None = None) -> Iterator[ast.AST]:
+        """The nodes that ``node`` is in, innermost first, up to ``end``."""
+        if self._parents is None:
+            self._parents = {child: up for up in ast.walk(self.tree) for child in ast.iter_child_nodes(up)}
+        up = self._parents.get(node)
+        while up is not None and up is not end:
+            yield up
+            up = self._parents.get(up)
+
+    def is_top_level(self, node: ast.AST) -> bool:
+        return any(node is item for item in self.tree.body)
+
+
+def view_of(namespace: dict[str, Any], file: str | None = None) -> View:
+    """The source of the module that owns ``namespace``; raises Refused where it has none."""
+    name = namespace.get("__name__")
+    module = sys.modules.get(name) if isinstance(name, str) else None
+    if module is None or vars(module) is not namespace:
+        raise Refused("its globals are not those of a module that is loaded")
+    path = namespace.get("__file__") or file
+    if not isinstance(path, str) or not path.endswith(".py"):
+        raise Refused(f"the source of {name} is not at hand")
+    linecache.checkcache(path)
+    text = "".join(linecache.getlines(path, namespace))
+    if not text:
+        raise Refused(f"the source of {name} is not at hand")
+    known = _views.get(path)
+    if known is None or known.text != text or known.module is not module:
+        if len(_views) >= _KEPT:
+            _views.clear()
+        known = _views[path] = View(module, path, text)
+    return known
+
+
+def node_of(fn: FunctionType) -> tuple[Node, View]:
+    """The one node of the module's source that compiles to the code of ``fn``; raises Refused where none surely is."""
+    code = fn.__code__
+    view = view_of(fn.__globals__, code.co_filename)
+    if code.co_filename != view.module.__dict__.get("__file__", code.co_filename):
+        raise Refused("its code is not from the source of its module")
+    key = (code.co_name, code.co_firstlineno)
+    equal = [
+        item for item in view.codes.get(key, ()) if item == code and item.co_qualname == code.co_qualname
+    ]
+    nodes = view.nodes.get(key, [])
+    if not equal or not nodes:
+        raise Refused("its source is not what runs (edited since, or rewritten)")
+    if len(nodes) > 1:
+        nodes = [node for node in nodes if _covers(node, code)]
+    if len(nodes) != 1:
+        raise Refused("its source cannot be told from others on the same line")
+    return nodes[0], view
+
+
+def _covers(node: Node, code: CodeType) -> bool:
+    """Whether all instructions of ``code`` are from within the body of ``node``, and are not of a smaller one in it."""
+    body = node.body if isinstance(node, ast.Lambda) else node.body[0]
+    first, last = (body.lineno, body.col_offset), (body.end_lineno or 0, body.end_col_offset or 0)
+    seen = []
+    for line, end_line, column, end_column in code.co_positions():
+        if None not in (line, end_line, column, end_column) and end_column:
+            seen.append(((line, column), (end_line, end_column)))
+    return bool(seen) and min(seen)[0] == first and max(end for _, end in seen) == last
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield const
+            yield from _nested(const)
+
+
+def binders(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
+    """(name, what binds it) for each name that these statements bind in their own scope, nested ones left out.
+
+    A name that is bound by a plain statement comes with that statement, else with the node inside that binds it.
+    """
+    for statement in body:
+        yield from _bound_by(statement, statement)
+
+
+def _bound_by(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+            yield node.name, node
+        case ast.Name(ctx=ast.Store() | ast.Del()):
+            yield node.id, statement
+        case ast.Import() | ast.ImportFrom():
+            for alias in node.names:
+                yield alias.asname or alias.name.partition(".")[0], node
+        case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
+            yield name, node
+        case ast.MatchMapping(rest=str(name)):
+            yield name, node
+    if isinstance(node, _COMPREHENSIONS):
+        # Its targets are its own; a walrus inside binds out here.
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.NamedExpr):
+                yield inner.target.id, inner
+        return
+    if isinstance(node, _SCOPES):
+        for outside in _outside(node):
+            yield from _bound_by(outside, node)
+        return
+    for child in ast.iter_child_nodes(node):
+        yield from _bound_by(child, child if isinstance(child, ast.stmt) else statement)
+
+
+def _outside(node: ast.AST) -> Iterator[ast.AST]:
+    """The parts of a definition that are evaluated in the scope around it."""
+    yield from getattr(node, "decorator_list", [])
+    yield from getattr(node, "bases", [])
+    arguments = getattr(node, "args", None)
+    if isinstance(arguments, ast.arguments):
+        yield from arguments.defaults
+        yield from (item for item in arguments.kw_defaults if item is not None)

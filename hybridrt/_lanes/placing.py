@@ -1,0 +1,191 @@
+"""Where each call of ``run`` and ``submit`` goes that nothing is declared of: by what was measured of those before it.
+
+Theory of operation. The loop's thread owns all knowledge. Trials run in threads and report through a deque; reports are
+taken in when the next call is to be placed, so nothing is woken for them. A call is moved to a process only where
+``_core.proof`` has shown that it means the same there; if something turns up that cannot be sent after all, the call is
+run in a thread instead, which is harmless for the same reason.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from collections.abc import Callable
+from contextvars import copy_context
+from types import MethodType
+from typing import Any
+
+from .._core.function import Function
+from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
+from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
+from .._core.proof import examine, refusal_of
+from .._core.size_class import growth, size_class
+from .contract import Lane
+from .job import Job, ProcessJob
+from .probe import Probe
+from .trials import OnTrial, Report
+
+_FAR = 3
+"""Classes of size apart: from there on nothing is presumed of what is not known yet."""
+
+
+class Placing:
+    """The placement of one runtime. Belongs to the loop's thread."""
+
+    def __init__(self, loop_thread: int, *, can_move: bool) -> None:
+        """``can_move``: there are worker processes of ours; else everything stays in threads."""
+        self._can_move = can_move
+        self.probe: Probe = Probe(loop_thread)
+        self._reports: deque[Report] = deque()
+
+    def place(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        """The lane of this call: THREAD, CPU_THREAD or PROCESS; or TRIAL."""
+        if self._reports:
+            self.take_in()
+        known = function.knowledge
+        if not known.is_settled:
+            return self._place_unknown(function, fn, args, kwargs)
+        timing = function.in_process if known.is_away else function.in_thread
+        if timing.runs and known.is_due(timing.mean):
+            return TRIAL
+        lane = place_measured(known)
+        if lane == PROCESS:
+            return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
+        return lane
+
+    def sized(self, function: Function, args: tuple[Any, ...]) -> Function:
+        """The facts about calls with arguments of this size, where they are known to differ by it."""
+        by_size = function.by_size
+        if by_size is None:
+            return function
+        size = size_class(args)
+        sized = by_size.get(size)
+        if sized is None:
+            sized = by_size[size] = function.part()
+            self._presume(sized, size, by_size)
+        function.latest = sized
+        return sized
+
+    @staticmethod
+    def _presume(sized: Function, size: int, by_size: dict[int, Function]) -> None:
+        near = [it for it in by_size if by_size[it].knowledge.is_settled and abs(it - size) <= _FAR]
+        if near:
+            nearest = min(near, key=lambda it: abs(it - size))
+            sized.knowledge.presume(by_size[nearest].knowledge, growth(nearest, size))
+
+    def _place_unknown(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        known = function.knowledge
+        # A trial would keep the GIL for long, as an earlier program has found, or could even be the end of this one.
+        is_too_dear = known.crashes > 0 or (known.was_away and known.held > DEAREST_LOOK_SECONDS)
+        if is_too_dear and self._can_move:
+            if function.verdict is None:
+                function.verdict = examine(fn)
+            known.confirm(function.verdict)
+            if known.is_away:
+                return self._place_away(function, fn, args, kwargs)
+        return TRIAL
+
+    def _place_away(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> str:
+        verdict = function.verdict
+        if verdict is None:
+            # It is known from another runtime or program, or by another function that was made of the same code.
+            return THREAD if function.knowledge.verdict is not None else TRIAL
+        if not verdict.is_movable or not verdict.still_holds():
+            return THREAD
+        needs_immutable = verdict.needs_immutable
+        kind = type(fn)
+        if kind is MethodType:
+            return THREAD
+        if kind is functools.partial:
+            fn, args, kwargs = flattened(fn, args, kwargs)
+            if type(fn) is MethodType:
+                return THREAD
+        if refusal_of(args, kwargs, needs_immutable=needs_immutable):
+            return THREAD
+        return PROCESS
+
+    def on_trial(self, function: Function, fn: Callable[..., Any]) -> OnTrial:
+        """``fn``, to be called in a thread in its place."""
+        return OnTrial(self.probe, function, fn, self._reports)
+
+    def close(self) -> None:
+        """End the probe."""
+        self.probe.close()
+
+    def take_in(self) -> None:
+        """Learn from the trials that are complete."""
+        reports = self._reports
+        while reports and self.probe.has_seen(reports[0].trial):
+            report = reports.popleft()
+            function = report.function
+            known = function.knowledge
+            was_settled, before = known.is_settled, known.work + known.waited
+            if report.verdict is not None:
+                function.verdict = report.verdict
+            known.learn(report.sight())
+            if known.is_settled:
+                function.in_thread.restart(report.trial.wall)  # without what the trial itself took
+            if was_settled and known.since == 1 and known.last_size not in (report.size, None):
+                self._split(function, known, report.size, before)
+            known.last_size = report.size
+
+    @staticmethod
+    def _split(function: Function, known: Knowledge, size: int, before: float) -> None:
+        """From now on calls with arguments of different sizes are told apart."""
+        if function.by_size is None and not function.is_part:
+            function.by_size = {}
+            function.by_size[size] = part = function.part()
+            part.knowledge.presume(known, 1.0)
+
+
+def flattened(
+    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
+    """The same call without a ``functools.partial``, of which only the parts are known to be harmless."""
+    while type(fn) is functools.partial:
+        part: functools.partial[Any] = fn
+        fn, args, kwargs = part.func, (*part.args, *args), {**part.keywords, **kwargs}
+    return fn, args, kwargs
+
+
+def run_in_thread_instead(
+    lane: Lane, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Callable[[ProcessJob[Any]], None]:
+    """For ``ProcessJob.instead``: run the call in ``lane``, in the context of now; its outcome is that of the job."""
+    context = copy_context()
+
+    def instead(job: ProcessJob[Any]) -> None:
+        known = function.knowledge
+        known.obstacle = "what it is given, or returns, could not be sent to a process"
+        known.is_away = False
+        try:
+            inner = context.run(lane.submit, function, fn, args, kwargs)
+        except Exception as exc:
+            job.set_exception(exc)
+            return
+        job.lane = inner.lane
+        job.stop_work = lambda _: _cancel(inner)
+        inner.add_done_callback(lambda _: _hand_on(inner, job))
+
+    return instead
+
+
+def _cancel(job: Job[Any]) -> None:
+    job.cancel()
+
+
+def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
+    if job.done():
+        return
+    if inner.cancelled():
+        job.cancel()
+    elif (exc := inner.exception()) is not None:
+        job.set_exception(exc)
+    else:
+        job.set_result(inner.result())

@@ -1,0 +1,114 @@
+"""A call on trial: it runs in a thread, under the probe, and what is found out about it is reported to the loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import thread_time
+from typing import Any, NamedTuple
+
+from .._core.function import Function
+from .._core.knowledge import QUICK_SECONDS
+from .._core.proof import Verdict, examine, refusal_of
+from .._core.sight import Sight
+from .._core.size_class import size_class
+from .._engine.packing import Refused, pickle_to
+from .._engine.strict import Meter, strictly
+from .probe import Probe, Trial
+
+_UNPICKLING = 1.5
+"""What it takes to make a result of a pickle, in units of what it took to pickle it; 0.8 to 2, by what it is."""
+
+
+class Report(NamedTuple):
+    """What a trial found out; complete when the probe has seen it all."""
+
+    function: Function
+    trial: Trial
+    size: int
+    verdict: Verdict | None
+    shipping: float | None
+    obstacle: str | None
+
+    def sight(self) -> Sight:
+        """As what is learned from."""
+        trial = self.trial
+        return Sight(
+            trial.wall,
+            trial.cpu,
+            trial.waited,
+            trial.denied,
+            trial.denied + trial.asleep,
+            trial.looks,
+            trial.rivals,
+            trial.has_rivals,
+            self.verdict,
+            self.shipping,
+            self.obstacle,
+        )
+
+
+class OnTrial:
+    """Called in place of ``fn``, in a thread; does what ``fn`` does."""
+
+    __slots__ = ("_fn", "_function", "_probe", "_reports")
+
+    def __init__(
+        self, probe: Probe, function: Function, fn: Callable[..., Any], reports: deque[Report]
+    ) -> None:
+        self._probe = probe
+        self._function = function
+        self._fn = fn
+        self._reports = reports
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run it. A call that raises tells how long it took, and nothing of what it would cost to send it."""
+        function = self._function
+        trial = self._probe.begin(function.knowledge)
+        if trial is None:
+            return self._fn(*args, **kwargs)
+        try:
+            result = self._fn(*args, **kwargs)
+        except BaseException:
+            self._probe.end(trial)
+            self._report(Report(function, trial, size_class(args), None, None, None))
+            raise
+        self._probe.end(trial)
+        verdict = function.verdict
+        shipping: float | None = None
+        obstacle: str | None = None
+        if trial.cpu > QUICK_SECONDS and trial.cpu > trial.waited:
+            if verdict is None and function.examiner is None:
+                function.examiner = self
+                verdict = examine(self._fn)
+            if verdict is not None and verdict.is_movable:
+                shipping, obstacle = cost_of_shipping(args, kwargs, result, verdict)
+        self._report(Report(function, trial, size_class(args), verdict, shipping, obstacle))
+        return result
+
+    def _report(self, report: Report) -> None:
+        self._reports.append(report)
+
+
+def cost_of_shipping(
+    args: tuple[Any, ...], kwargs: dict[str, Any], result: object, verdict: Verdict
+) -> tuple[float | None, str]:
+    """CPU seconds to pickle what would be sent and to unpickle what would come back; or why it cannot be sent."""
+    refusal = refusal_of(args, kwargs, needs_immutable=verdict.needs_immutable)
+    if refusal:
+        return None, refusal
+    try:
+        with strictly():
+            going = _cost_of_pickling((args, kwargs))
+            coming = _cost_of_pickling(result)
+    except Refused as exc:
+        return None, str(exc)
+    except Exception as exc:  # whatever a __reduce__ may raise
+        return None, f"what it is given, or returns, cannot be pickled ({type(exc).__qualname__})"
+    return going + _UNPICKLING * coming, ""
+
+
+def _cost_of_pickling(obj: object) -> float:
+    began = thread_time()
+    pickle_to(Meter(), Meter.leave_out, obj)
+    return thread_time() - began
