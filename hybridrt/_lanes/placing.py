@@ -169,7 +169,7 @@ def run_in_thread_instead(
         except Exception as exc:
             job.set_exception(exc)
             return
-        job.lane = inner.lane
+        job.lane = inner.lane  # where it runs now
         job.stop_work = lambda _: _cancel(inner)
         inner.add_done_callback(lambda _: _hand_on(inner, job))
 
