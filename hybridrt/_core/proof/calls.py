@@ -284,7 +284,10 @@ class Calls(Expressions):
         if everything.calls:
             inside = join(element(receiver), element(everything), Value(IS_LIVE) if "sub" in name else FLAT)
             given = self._called_back(everything, Value(inside.bits))
-        match GIVES[name]:
+        gives = GIVES[name]
+        if gives == "array":
+            gives = "any" if receiver.bits & BOX else "flat"
+        match gives:
             case "changes":
                 return self._changing_method(name, receiver, args, everything)
             case "tuple":

@@ -175,7 +175,7 @@ class Expressions(State):
         # A slice is a new container, or, of an array, a view.
         if owner.bits in (0, TUPLE):
             return found
-        return join(found, box(found), owner)
+        return join(found, box(found))
 
     def on_Slice(self, node: ast.Slice, scope: Scope) -> Value:  # noqa: N802
         self._all([node.lower, node.upper, node.step], scope)

@@ -26,7 +26,6 @@ builtins.int flat: from_bytes
 builtins.float flat: fromhex
 builtins.bytes flat: fromhex maketrans
 builtins.bytearray flat: fromhex
-builtins.str box: maketrans
 builtins.dict keep: fromkeys
 ast box: literal_eval
 ast flat: dump unparse
@@ -44,7 +43,6 @@ cmath flat: acos acosh asin asinh atan atanh cos cosh exp isclose isfinite isinf
 cmath flat: sin sinh sqrt tan tanh
 collections list: Counter OrderedDict defaultdict deque
 collections keep: ChainMap
-colorsys tuple: hls_to_rgb hsv_to_rgb rgb_to_hls rgb_to_hsv rgb_to_yiq yiq_to_rgb
 contextlib live: suppress
 copy any: copy
 copy box: deepcopy
@@ -60,6 +58,7 @@ fnmatch flat: fnmatchcase translate
 fractions flat: Fraction
 functools any: reduce
 functools special: cmp_to_key partial
+operator any: concat
 operator special: itemgetter
 builtins special: type
 gzip flat: decompress
@@ -72,7 +71,8 @@ heapq list: nlargest nsmallest
 heapq live: merge
 hmac live: new
 hmac flat: compare_digest digest
-html flat: escape unescape
+html any: unescape
+html flat: escape
 io live: BytesIO StringIO
 itertools lives: groupby
 itertools live: accumulate batched chain combinations combinations_with_replacement compress cycle dropwhile filterfalse
@@ -85,11 +85,12 @@ json box: loads
 json flat: dumps
 keyword flat: iskeyword
 lzma flat: compress decompress
+math any: prod
 math tuple: frexp modf
 math flat: acos acosh asin asinh atan atan2 atanh ceil comb copysign cos cosh degrees dist erf erfc exp exp2 expm1 fabs
 math flat: factorial floor fmod fsum gamma gcd hypot isclose isfinite isinf isnan isqrt lcm ldexp lgamma log log10
-math flat: log1p log2 nextafter perm pow prod radians remainder sin sinh sqrt sumprod tan tanh trunc ulp
-operator flat: abs and_ concat contains countOf eq floordiv ge gt index indexOf inv invert le lshift lt mod ne neg
+math flat: log1p log2 nextafter perm pow radians remainder sin sinh sqrt sumprod tan tanh trunc ulp
+operator flat: abs and_ contains countOf eq floordiv ge gt index indexOf inv invert le lshift lt mod ne neg
 operator flat: not_ pos pow rshift sub truediv truth xor
 operator any: add getitem mul or_
 operator !flat: delitem setitem
@@ -106,9 +107,10 @@ re lives: finditer
 re live: fullmatch match search
 shlex box: split
 shlex flat: join quote
+statistics any: median_grouped
+statistics list: quantiles
 statistics tuple: linear_regression
-statistics box: quantiles
-statistics flat: correlation covariance fmean geometric_mean harmonic_mean mean median_grouped
+statistics flat: correlation covariance fmean geometric_mean harmonic_mean mean
 statistics flat: pstdev pvariance stdev variance
 statistics any: median median_high median_low mode
 statistics list: multimode
@@ -124,23 +126,25 @@ time ~flat: monotonic monotonic_ns perf_counter perf_counter_ns process_time pro
 time ~flat: thread_time thread_time_ns time time_ns
 unicodedata flat: bidirectional category combining decimal digit east_asian_width is_normalized lookup mirrored name
 unicodedata flat: normalize numeric decomposition
+urllib.parse any: quote quote_plus urljoin urlunparse urlunsplit
 urllib.parse tuple: urldefrag urlparse urlsplit
 urllib.parse box: parse_qsl
-urllib.parse flat: quote quote_plus quote_from_bytes unquote unquote_plus unquote_to_bytes urlencode
-urllib.parse flat: urljoin urlunparse urlunsplit
+urllib.parse flat: quote_from_bytes unquote unquote_plus unquote_to_bytes urlencode
 urllib.parse box: parse_qs
 uuid flat: UUID uuid3 uuid5
 xml.etree.ElementTree box: fromstring XML fromstringlist
 xml.etree.ElementTree flat: tostring
 xml.sax.saxutils flat: escape quoteattr unescape
+builtins.str any: maketrans
 zlib flat: adler32 compress crc32 decompress
 zlib live: compressobj decompressobj
+numpy any: sum prod cumsum cumprod nansum any all dot inner outer tensordot vdot cross trace tril triu vander
 numpy any: full
 numpy tuple: histogram nonzero shape
-numpy flat: all allclose any arange argmax argmin argsort argwhere array_equal average bincount convolve corrcoef
-numpy flat: correlate count_nonzero cov cross cumprod cumsum digitize dot eye inner interp isclose
-numpy flat: lexsort linspace logspace matmul mean nanmean nansum ndim ones outer
-numpy flat: percentile prod ptp quantile searchsorted size std sum tensordot trace tri tril triu vdot vander var
+numpy flat: allclose arange argmax argmin argsort argwhere array_equal average bincount convolve corrcoef
+numpy flat: correlate count_nonzero cov digitize eye interp isclose
+numpy flat: lexsort linspace logspace matmul mean nanmean ndim ones
+numpy flat: percentile ptp quantile searchsorted size std tri var
 numpy flat: zeros empty identity isin kron
 numpy any: array asarray ascontiguousarray atleast_1d atleast_2d broadcast_to clip column_stack compress concatenate copy
 numpy any: dstack einsum expand_dims flip fliplr flipud hstack meshgrid moveaxis pad ravel repeat reshape roll rot90
