@@ -16,7 +16,7 @@ import pytest
 from hybridrt._core.proof import examine, refusal_of
 from hybridrt._core.proof.values import NEEDS_DEEP, NEEDS_PARTS
 
-HEAD = '''\
+HEAD = """\
 import copy, functools, heapq, itertools, operator
 from collections import Counter, defaultdict, deque
 
@@ -56,7 +56,7 @@ def deep(item, depth=2):
 
 def applied(fn, *items):
     return fn(*items)
-'''
+"""
 
 NAMES = ["a", "b", "x", "y", "z", "out", "d"]
 
@@ -97,9 +97,16 @@ class Writer:
                     lambda: [f"{indent}for {n()}[0] in {e()}:", *fuel, *body],
                     lambda: [f"{indent}if {e()}:", *body, f"{indent}else:", *self.block(0, inner)],
                     lambda: [f"{indent}try:", *body, f"{indent}except Exception as d:", f"{inner}y = {e()}"],
-                    lambda: [f"{indent}def g(p, q={n()}):", *self.block(0, inner), f"{inner}return {pick('pq')}"]
-                    + [f"{indent}{n()} = g({e()})"],
-                    lambda: [f"{indent}def g(p):", f"{inner}nonlocal x", f"{inner}x = p", f"{indent}g({e()})"],
+                    lambda: (
+                        [f"{indent}def g(p, q={n()}):", *self.block(0, inner), f"{inner}return {pick('pq')}"]
+                        + [f"{indent}{n()} = g({e()})"]
+                    ),
+                    lambda: [
+                        f"{indent}def g(p):",
+                        f"{inner}nonlocal x",
+                        f"{inner}x = p",
+                        f"{indent}g({e()})",
+                    ],
                     lambda: [
                         f"{indent}match {n()}:",
                         f"{inner}case [p, *q]:",
@@ -124,9 +131,11 @@ class Writer:
             return text
 
     def _function(self, name: str) -> str:
-        lines = [f"def {name}(a, b, /):", "    x = y = z = d = fuel = 0", "    out = []"]
+        lines = [f"def {name}(a, b, /):", "    x, y, z, d, out, fuel = [], {}, [1], {'k': 0}, [], 0"]
         for _ in range(self.rng.randint(1, 5)):
             lines += self.statement(2, "    ")
+        if self.rng.random() < 0.05:
+            lines.append(self.rng.choice(["    SEEN.append(a)", "    MEMO['k'] = x", "    x = MEMO.get(1)"]))
         if self.rng.random() < 0.1:
             lines.append(f"    raise ValueError({self.name()})")
         lines.append(f"    return {self.expression(1)}")
@@ -209,7 +218,6 @@ EXPRESSIONS: list[Part] = [
     lambda n, e: f"operator.getitem({n()}, 0)",
     lambda n, e: f"operator.iadd({n()}, {e()})",
     lambda n, e: f"{n()}.args",
-    lambda n, e: f"MEMO.get({e()})",
 ]
 STATEMENTS: list[Part] = [
     lambda n, e: f"{n()} = {e()}",
@@ -243,13 +251,11 @@ STATEMENTS: list[Part] = [
     lambda n, e: f"list(map({n()}.append, {e()}))",
     lambda n, e: f"z = {n()}.append; z({e()})",
     lambda n, e: f"y = iter({n()})",
-    lambda n, e: f"SEEN.append({n()})",
-    lambda n, e: f"MEMO['k'] = {n()}",
     lambda n, e: f"x = deque(); x.append({e()})",
     lambda n, e: f"d = defaultdict(list); d['k'].append({e()})",
     lambda n, e: f"d = {{}}; d.setdefault('k', []).append({e()})",
     lambda n, e: f"out = [[]]; out[0].append({e()}); x = out[0]",
-    lambda n, e: f"assert {e()}, {n()}",
+    lambda n, e: f"assert {n()}, {e()}",
 ]
 
 NESTED: list[Callable[[], tuple[Any, Any]]] = [

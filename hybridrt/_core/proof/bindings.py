@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from .plain import is_immutable
-from .source import View, node_of, view_of
+from .source import Sources, View
 from .trusted import Trusted, class_named, is_library, member, trusted
 from .values import FLAT, ROW, Refused, Value
 
@@ -38,6 +38,7 @@ class Meanings:
     """Looks names up, and writes down what it has relied on."""
 
     def __init__(self) -> None:
+        self.sources = Sources()
         self.relied_on: dict[tuple[int, str], Dependency] = {}
         self._known: dict[tuple[int, str], Value] = {}
 
@@ -56,7 +57,7 @@ class Meanings:
         item = namespace.get(name, ABSENT)
         self.rely(namespace, name, item)
         if item is not ABSENT:
-            return self._bound(view_of(namespace), name, item)
+            return self._bound(self.sources.view_of(namespace), name, item)
         item = vars(builtins).get(name, ABSENT)
         self.rely(vars(builtins), name, item)
         return self._library("", name, item)
@@ -72,7 +73,7 @@ class Meanings:
             return self._module(item)
         if is_library(module):
             return self._library(f"{module.__name__}.", name, item)
-        return self._bound(view_of(namespace), name, item)
+        return self._bound(self.sources.view_of(namespace), name, item)
 
     def _library(self, where: str, name: str, item: Any) -> Value:
         entry = trusted(item)
@@ -151,7 +152,7 @@ class Meanings:
             return False
         for item in calls:
             if isinstance(item, Known):
-                node, _ = node_of(item.fn)
+                node, _ = self.sources.node_of(item.fn)
                 body = node.body if isinstance(node, ast.FunctionDef) else []
                 if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
                     body = body[1:]

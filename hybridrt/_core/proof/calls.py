@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from .bindings import Known, Module
 from .expressions import Expressions
 from .methods import GIVES, KEYWORDS_REFUSED, POSITIONAL
-from .scopes import Bound, Closure, Method, Scope, Unbound
+from .scopes import Bound, Closure, Method, Scope, Unbound, without_chains
 from .trusted import NUMPY_KEYWORDS, Trusted
 from .values import (
     BOX,
@@ -113,6 +113,20 @@ class Calls(Expressions):
 
     def _everywhere(self, item: object, value: Value) -> Value:
         """``item`` is called by a trusted function, with ``value`` for any of its arguments."""
+        key = item, value
+        if key in self.active:
+            return self.called_back.get(key, FLAT)
+        self.active.add(key)
+        found = self._everywhere_now(item, value)
+        self.active.discard(key)
+        old = self.called_back.get(key, FLAT)
+        new = join(old, found)
+        if new != old:
+            self.called_back[key] = new
+            self.is_changed = True
+        return new
+
+    def _everywhere_now(self, item: object, value: Value) -> Value:
         match item:
             case Closure(_, scope):
                 self.fill(scope, value)
@@ -236,7 +250,9 @@ class Calls(Expressions):
 
     def _special(self, item: Trusted, args: Sequence[Value], everything: Value) -> Value:
         if item.name == "functools.partial" and args:
-            bound = Bound(args[0].calls, Value(everything.bits))
+            bound = Bound(
+                without_chains(args[0]).calls, without_chains(join(*args[1:], Value(everything.bits)))
+            )
             return Value(IS_LIVE, frozenset({bound}))
         if item.name == "functools.cmp_to_key":
             return Value(IS_LIVE, everything.calls)

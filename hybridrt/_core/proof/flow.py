@@ -15,7 +15,7 @@ from .bindings import Known, Module, flat_of
 from .calls import Calls
 from .plain import is_immutable
 from .scopes import Closure, Scope, scope_of
-from .source import Node, node_of
+from .source import Node
 from .trusted import Trusted, trusted
 from .values import (
     BOX,
@@ -85,7 +85,7 @@ class Flow(Calls):
             if found.fn is not fn:
                 raise Refused(f"it uses two functions of the same code, {fn.__name__}()")
             return found
-        node, view = node_of(fn)
+        node, view = self.meanings.sources.node_of(fn)
         if not isinstance(node, ast.FunctionDef | ast.Lambda):
             raise Refused(f"it uses the coroutine function {fn.__name__}()")
         scope = scope_of(node, None, view, fn)
