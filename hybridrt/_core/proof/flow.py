@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import sys
+from importlib import import_module
 from types import FunctionType, ModuleType
 
 from .bindings import Known, Module, flat_of
@@ -16,7 +17,7 @@ from .calls import Calls
 from .plain import is_immutable
 from .scopes import Closure, Scope, scope_of
 from .source import Node
-from .trusted import Trusted, trusted
+from .trusted import Trusted, is_harmless_import, trusted
 from .values import (
     BOX,
     HOLDS_LIVE,
@@ -234,12 +235,12 @@ class Flow(Calls):
     def do_Import(self, node: ast.Import, scope: Scope) -> None:  # noqa: N802
         for alias in node.names:
             full = alias.name if alias.asname else alias.name.partition(".")[0]
-            if alias.name not in sys.modules:
+            if not _is_loaded(alias.name):
                 raise Refused(f"it imports {alias.name}, which is not loaded here yet (line {node.lineno})")
             self.bind(scope, alias.asname or full, self._module(full))
 
     def do_ImportFrom(self, node: ast.ImportFrom, scope: Scope) -> None:  # noqa: N802
-        if node.level or node.module not in sys.modules:
+        if node.level or node.module is None or not _is_loaded(node.module):
             raise Refused(f"it imports from {'.' * node.level}{node.module or ''} (line {node.lineno})")
         for alias in node.names:
             value = self.meanings.attribute(sys.modules[node.module], alias.name)
@@ -333,3 +334,9 @@ class Flow(Calls):
                 self.store(stored)
             case _:
                 raise Refused(f"it sets {ast.unparse(target)} (line {target.lineno})")
+
+
+def _is_loaded(name: str) -> bool:
+    if name not in sys.modules and is_harmless_import(name):
+        import_module(name)
+    return name in sys.modules

@@ -97,7 +97,7 @@ operator !flat: delitem setitem
 operator !any: iadd iand iconcat ifloordiv ilshift imatmul imod imul ior ipow irshift isub itruediv ixor
 posixpath tuple: split splitext
 posixpath flat: basename commonprefix dirname isabs join normpath
-pathlib flat: PurePath PurePosixPath PureWindowsPath
+pathlib flat: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 quopri flat: decodestring encodestring
 re tuple: subn
 re box: split
@@ -226,20 +226,32 @@ _members: dict[
     str, Trusted
 ] = {}  # of classes, by dotted name: a class gives out a new object for them each time
 _classes: dict[str, type] = {}
-_unread: dict[str, list[tuple[str, list[str]]]] = {}
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__))
 _PLAIN_EXCEPTIONS = frozenset(
     item for item in vars(builtins).values() if isinstance(item, type) and issubclass(item, Exception)
 )
 
 
+def _parsed() -> dict[str, list[tuple[str, list[str]]]]:
+    table: dict[str, list[tuple[str, list[str]]]] = {}
+    for line in _TABLE.strip().splitlines():
+        where, _, names = line.partition(":")
+        module, sign = where.split()
+        table.setdefault(module, []).append((sign, names.split()))
+    return table
+
+
+_unread = _parsed()
+_MODULES = frozenset(_unread)
+
+
+def is_harmless_import(name: str) -> bool:
+    """Whether a module is one of the tables', so that its import by the proof does nothing else."""
+    return name in _MODULES and name.partition(".")[0] in sys.stdlib_module_names
+
+
 def trusted(item: object) -> Trusted | None:
     """What the tables say of ``item``, None where they say nothing."""
-    if not _by_id and not _unread:
-        for line in _TABLE.strip().splitlines():
-            where, _, names = line.partition(":")
-            module, sign = where.split()
-            _unread.setdefault(module, []).append((sign, names.split()))
     for module in [name for name in _unread if _owner(name) is not None]:
         _read(module)
     found = _by_id.get(id(item))

@@ -144,7 +144,7 @@ def _check_name(fn: FunctionType, meanings: Meanings) -> None:
         raise Refused(f"it is not at the top level of its module ({fn.__qualname__})")
     node, view = meanings.sources.node_of(fn)
     bound = view.bindings.get(first, [])
-    if len(bound) != 1 or not isinstance(bound[0], ast.ClassDef) or bound[0].decorator_list:
+    if len(bound) != 1 or not isinstance(bound[0], ast.ClassDef):
         raise Refused(f"its module does not bind the name {first} once and for all")
     names = [item for item in bound[0].body if getattr(item, "name", None) == rest[0]]
     raw = vars(owner).get(rest[0])
