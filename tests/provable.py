@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import colorsys
 import contextvars
 import copy
 import datetime
@@ -22,7 +23,7 @@ import sys
 import threading
 import time
 import zlib
-from collections import Counter, defaultdict, deque
+from collections import ChainMap, Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -38,6 +39,7 @@ SOURCE = Path("data") / "in.csv"
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 STARTED = time.time()
 DIGITS = frozenset("0123456789")
+ORDER = tuple({"a", "b"})
 CACHE: dict[Any, Any] = {}
 TOTAL = 0
 SWITCHED = 1
@@ -261,8 +263,6 @@ def os_path(text: str) -> str:
 
 @says(FRESH)
 def library_python(r: float, g: float, b: float) -> str:
-    import colorsys
-
     return str(colorsys.rgb_to_hsv(r, g, b))
 
 
@@ -462,6 +462,27 @@ def by_walrus(items: Any) -> int:
     return len(mine)
 
 
+@says(DEEP)
+def sum_of_lists(rows: Any) -> Any:
+    return sum(*[rows, []])
+
+
+@says(DEEP)
+def default_out_of_a_tuple(key: Any, item: Any) -> Any:
+    found: Any = {}
+    return found.get(*(key, item))
+
+
+@says("ChainMap")
+def through_chain_map(d: Any) -> None:
+    ChainMap(d)["x"] = 1
+
+
+@says("cannot be sent")
+def raises_iterator(items: Any) -> None:
+    raise ValueError(iter(items))
+
+
 # --- state that stays here ---
 
 
@@ -504,6 +525,11 @@ def reads_conditional(n: int) -> int:
 @says("STARTED")
 def reads_start(n: int) -> float:
     return STARTED + n
+
+
+@says("ORDER")
+def reads_order(n: int) -> str:
+    return ORDER[n]
 
 
 @says("PRICE")

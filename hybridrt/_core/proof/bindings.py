@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import enum
 import sys
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
@@ -54,6 +55,8 @@ class Meanings:
         return found
 
     def _look_up(self, namespace: dict[str, Any], name: str) -> Value:
+        if name.startswith("__") and not name.endswith("__"):
+            raise Refused(f"it uses the name {name}, which means another one inside a class")
         item = namespace.get(name, ABSENT)
         self.rely(namespace, name, item)
         if item is not ABSENT:
@@ -71,8 +74,10 @@ class Meanings:
             raise Refused(f"{module.__name__}.{name} is not there")
         if isinstance(item, ModuleType):
             return self._module(item)
-        if is_library(module):
+        if is_library(module) and (callable(item) or _is_fixed(module, name, item)):
             return self._library(f"{module.__name__}.", name, item)
+        if not str(namespace.get("__file__", "")).endswith(".py"):
+            raise Refused(f"it uses {module.__name__}.{name}, which can change")
         return self._bound(self.sources.view_of(namespace), name, item)
 
     def _library(self, where: str, name: str, item: Any) -> Value:
@@ -171,7 +176,12 @@ class Meanings:
             return self._alias(view, name, expression, item)
         if not is_immutable(item):
             raise Refused(f"it reads the module's variable {name}, which can change")
-        if not self._is_stable(view, expression):
+        inside = expression
+        if type(item) is frozenset and isinstance(expression, ast.Call) and len(expression.args) == 1:
+            # Only here may a set come in: of all else that is made from one, its order may become a part.
+            inside = expression.args[0]
+            inside = ast.List(inside.elts) if isinstance(inside, ast.Set) else inside
+        if not self._is_stable(view, inside):
             raise Refused(f"it reads the module's variable {name}, which a fresh import could set otherwise")
         try:
             code = compile(ast.Expression(expression), "<constant>", "eval", dont_inherit=True)
@@ -226,7 +236,7 @@ class Meanings:
         match expression:
             case ast.Constant():
                 return True
-            case ast.Tuple() | ast.List() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
+            case ast.Tuple() | ast.List() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
                 parts = [item for item in ast.iter_child_nodes(expression) if isinstance(item, ast.expr)]
                 return all(self._is_stable(view, item) for item in parts)
             case ast.Name() | ast.Attribute():
@@ -234,17 +244,39 @@ class Meanings:
                     value = self._named(view, expression)
                 except Refused:
                     return False
-                return all(isinstance(item, Trusted) and not item.varies for item in value.calls)
+                return type(self._constant(view, expression)) is not frozenset and all(
+                    isinstance(item, Trusted) and not item.varies for item in value.calls
+                )
             case ast.Call(func=func, args=args, keywords=keywords):
                 parts = [func, *args, *(item.value for item in keywords)]
                 return all(self._is_stable(view, item) for item in parts) and self._is_pure(view, func)
         return False
 
+    @staticmethod
+    def _constant(view: View, expression: ast.expr) -> object:
+        return vars(view.module).get(expression.id) if isinstance(expression, ast.Name) else None
+
     def _is_pure(self, view: View, func: ast.expr) -> bool:
         if not isinstance(func, ast.Name | ast.Attribute):
             return False
         calls = self._named(view, func).calls
-        return bool(calls) and all(isinstance(c, Trusted) and not c.varies for c in calls)
+        return bool(calls) and all(
+            isinstance(c, Trusted)
+            and not c.varies
+            and not c.changes_first
+            and c.name not in ("set", "frozenset")
+            for c in calls
+        )
+
+
+def _is_fixed(module: ModuleType, name: str, item: object) -> bool:
+    """Whether a constant of a library without a look at its source is the same in each process."""
+    if module is sys:
+        return name in ("maxsize", "maxunicode", "byteorder", "platform", "version", "hexversion")
+    has_source = str(getattr(module, "__file__", "")).endswith(".py")
+    return (
+        not has_source or isinstance(item, enum.Enum) or (module.__name__ == "numpy" and type(item) is float)
+    )
 
 
 def flat_of(item: object) -> Value:

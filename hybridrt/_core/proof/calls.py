@@ -38,6 +38,15 @@ _WITH_KEYWORDS = frozenset(
     {"dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
 )
 _DTYPES = frozenset("biufcSUmM")
+_MANY = 3
+"""So many arguments stand for any number of them."""
+
+
+def _spread(args: Sequence[Value], node: ast.expr) -> Sequence[Value]:
+    """The arguments, where some come out of a container (``*items``) and might be any number."""
+    if isinstance(node, ast.Call) and any(isinstance(item, ast.Starred) for item in node.args):
+        return [join(*args)] * max(_MANY, len(args))
+    return args
 
 
 class Calls(Expressions):
@@ -65,10 +74,11 @@ class Calls(Expressions):
                 return self._result(scope)
             case Trusted():
                 self._check_numpy(item, args, keywords, node)
-                return self._trusted(item, args, keywords)
+                return self._trusted(item, _spread(args, node), keywords)
             case Method(name, value):
-                return self._method(name, value, args, keywords, node)
+                return self._method(name, value, _spread(args, node), keywords, node)
             case Unbound(name):
+                args = _spread(args, node)
                 first = args[0] if args else FLAT
                 return self._method(name, first, args[1:], keywords, node)
             case Bound():
@@ -111,13 +121,13 @@ class Calls(Expressions):
             return join(Value(IS_LIVE), held(join(scope.yields, scope.returns)))
         return scope.returns
 
-    def _everywhere(self, item: object, value: Value) -> Value:
-        """``item`` is called by a trusted function, with ``value`` for any of its arguments."""
-        key = item, value
+    def _everywhere(self, item: object, value: Value, count: int = _MANY) -> Value:
+        """``item`` is called by a trusted function, with ``value`` for each of ``count`` arguments."""
+        key = item, value, count
         if key in self.active:
             return self.called_back.get(key, FLAT)
         self.active.add(key)
-        found = self._everywhere_now(item, value)
+        found = self._everywhere_now(item, value, count)
         self.active.discard(key)
         old = self.called_back.get(key, FLAT)
         new = join(old, found)
@@ -126,7 +136,7 @@ class Calls(Expressions):
             self.is_changed = True
         return new
 
-    def _everywhere_now(self, item: object, value: Value) -> Value:
+    def _everywhere_now(self, item: object, value: Value, count: int) -> Value:
         match item:
             case Closure(_, scope):
                 self.fill(scope, value)
@@ -138,25 +148,27 @@ class Calls(Expressions):
             case Trusted():
                 if item.at_most is not None:
                     raise Refused(f"it has {item.name}() called by another function")
-                return self._trusted(item, [value, value] if item.changes_first else [value], {})
+                return self._trusted(item, [value] * count, {})
             case Method(name, receiver):
-                return self._method(name, receiver, [value], {}, None)
+                return self._method(name, receiver, [value] * count, {}, None)
             case Unbound(name):
-                return self._method(name, value, [value], {}, None)
+                return self._method(name, value, [value] * (count - 1), {}, None)
             case Bound(callees, given):
                 return join_all(self._everywhere(c, join(value, given)) for c in callees)
             case Module():
                 return FLAT
         raise Refused("it passes on something to be called, of which nothing is known")
 
-    def _called_back(self, value: Value, inside: Value) -> Value:
+    def _called_back(self, value: Value, inside: Value, count: int = _MANY) -> Value:
         """What the callables in ``value`` give where they are called with ``inside``, or with what they gave."""
         data = Value(inside.bits, frozenset())
         found = FLAT
         for _ in range(2):
             given = self.seen(join(data, found))
             for item in value.calls:
-                found = join(found, self._everywhere(item, Value(given.bits, given.calls | inside.calls)))
+                found = join(
+                    found, self._everywhere(item, Value(given.bits, given.calls | inside.calls), count)
+                )
         return found
 
     # --- trusted functions ---
@@ -174,10 +186,11 @@ class Calls(Expressions):
         inside = self._given_to_callbacks(item, args, everything, elements)
         given = FLAT
         if key.calls:
-            self._called_back(key, Value(inside.bits))
+            self._called_back(key, Value(inside.bits), 1)
         if everything.calls and item.name not in _CALLS_NOTHING and item.gives != "error":
             seen = join(inside, Value(IS_LIVE)) if item.name.startswith("re.") else inside
-            given = self._called_back(everything, Value(seen.bits))
+            count = 1 if item.name == "map" and len(args) == 2 else _MANY
+            given = self._called_back(everything, Value(seen.bits), count)
         if item.changes_first and args:
             self._stores_into(args[0], args[1:], item.name)
         return self._gives(item, args, keywords, everything, elements, given)

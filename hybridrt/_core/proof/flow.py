@@ -28,7 +28,6 @@ from .values import (
     anywhere,
     box,
     element,
-    held,
     join,
     needs_of,
 )
@@ -56,7 +55,7 @@ class Flow(Calls):
         self.is_last = True
         self._round()
         self._check_result(self.root.returns, "return")
-        self._check_result(Value(self.raised.bits & ~(IS_LIVE | HOLDS_LIVE), self.raised.calls), "raise")
+        self._check_result(Value(self.raised.bits & ~IS_LIVE, self.raised.calls), "raise")
 
     def _round(self) -> None:
         done: set[Scope] = set()
@@ -208,7 +207,7 @@ class Flow(Calls):
                 self.eval(handler.type, scope)
             if handler.name is not None:
                 # Errors of trusted functions hold texts, and keys, which nothing can change.
-                self.bind(scope, handler.name, join(Value(BOX | IS_LIVE), held(self.raised)))
+                self.bind(scope, handler.name, join(Value(BOX | IS_LIVE), self.raised))
             self.body(handler.body, scope)
         self.body(node.orelse, scope)
         self.body(node.finalbody, scope)

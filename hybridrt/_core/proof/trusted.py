@@ -42,7 +42,6 @@ cmath tuple: polar
 cmath flat: acos acosh asin asinh atan atanh cos cosh exp isclose isfinite isinf isnan log log10 phase rect
 cmath flat: sin sinh sqrt tan tanh
 collections list: Counter OrderedDict defaultdict deque
-collections keep: ChainMap
 contextlib live: suppress
 copy any: copy
 copy box: deepcopy
