@@ -20,12 +20,11 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+import provable
 import pytest
 
 from hybridrt._core.proof import examine, may_travel, refusal_of
 from hybridrt._core.proof.values import NEEDS_DEEP, NEEDS_NOTHING, NEEDS_PARTS
-
-from . import provable
 
 
 @pytest.mark.parametrize("name", provable.expected)
@@ -56,7 +55,7 @@ def test_nothing_makes_it_raise() -> None:
 
         def __call__(self) -> None: ...
 
-    for fn in (Odd(), Odd, None, 5, Odd.__call__, type, object()):
+    for fn in (Odd(), Odd, None, 5, Odd().__call__, type, object()):
         verdict = examine(fn)  # type: ignore[arg-type]
         assert not verdict.is_movable
         assert verdict.reason

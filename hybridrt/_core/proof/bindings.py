@@ -74,22 +74,27 @@ class Meanings:
             raise Refused(f"{module.__name__}.{name} is not there")
         if isinstance(item, ModuleType):
             return self._module(item)
-        if is_library(module) and (callable(item) or _is_fixed(module, name, item)):
-            return self._library(f"{module.__name__}.", name, item)
-        if not str(namespace.get("__file__", "")).endswith(".py"):
-            raise Refused(f"it uses {module.__name__}.{name}, which can change")
+        has_source = str(namespace.get("__file__", "")).endswith(".py")
+        if is_library(module):
+            is_known = trusted(item) is not None or _is_fixed(module, name, item)
+            if is_known or not has_source or (not isinstance(item, FunctionType) and callable(item)):
+                return self._library(f"{module.__name__}.", name, item)
+        elif not has_source:
+            raise Refused(f"it uses {module.__name__}.{name}, whose source is not at hand")
         return self._bound(self.sources.view_of(namespace), name, item)
 
     def _library(self, where: str, name: str, item: Any) -> Value:
         entry = trusted(item)
         if entry is not None:
             return Value(0, frozenset({entry}))
-        if isinstance(item, FunctionType):
-            return Value(0, frozenset({Known(item)}))
-        if is_immutable(item):
-            return flat_of(item)
         if item is ABSENT:
             raise Refused(f"it uses the name {name}, which is not bound")
+        if not where and name == "__debug__":
+            return FLAT
+        if where and not callable(item):
+            if is_immutable(item) and _is_fixed(sys.modules[where[:-1]], name, item):
+                return flat_of(item)
+            raise Refused(f"it reads {where}{name}, which can change")
         called = callable(item) and not isinstance(item, type)
         raise Refused(f"it uses {where}{name}{'()' if called else ''}")
 
@@ -269,14 +274,16 @@ class Meanings:
         )
 
 
+_NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "tau": 6.283185307179586, "inf": float("inf")}
+
+
 def _is_fixed(module: ModuleType, name: str, item: object) -> bool:
-    """Whether a constant of a library without a look at its source is the same in each process."""
+    """Whether a constant of a library is, without a look at its source, what it is in each process."""
     if module is sys:
         return name in ("maxsize", "maxunicode", "byteorder", "platform", "version", "hexversion")
-    has_source = str(getattr(module, "__file__", "")).endswith(".py")
-    return (
-        not has_source or isinstance(item, enum.Enum) or (module.__name__ == "numpy" and type(item) is float)
-    )
+    if isinstance(item, enum.Enum):
+        return getattr(type(item), item.name, None) is item
+    return type(item) is float and item == _NUMBERS.get(name)
 
 
 def flat_of(item: object) -> Value:

@@ -83,7 +83,7 @@ def _walk(arg: Any, needs: int) -> str | None:
     left = _SAMPLE if is_bounded else _LOOKED_AT
     # A part that must not be changed is looked at as if it were an argument that must not.
     todo: list[tuple[Iterable[Any], int]] = [((arg,), needs)]
-    seen: set[int] = set()
+    seen: set[tuple[int, int]] = set()
     while todo:
         items, strict = todo.pop()
         for item in items:
@@ -93,9 +93,9 @@ def _walk(arg: Any, needs: int) -> str | None:
                 if left < 0:
                     break
                 continue
-            if id(item) in seen:
+            if (id(item), strict) in seen:
                 continue
-            seen.add(id(item))
+            seen.add((id(item), strict))
             left -= 1
             inner = NEEDS_DEEP if strict else 0
             if kind is list or kind is set or kind is dict or kind is bytearray:
