@@ -30,7 +30,7 @@ def push(box, item):
     box.append(item)
 
 
-def same(item, *rest):
+def same(item, *rest, **more):
     return item
 
 
@@ -182,6 +182,13 @@ EXPRESSIONS: list[Part] = [
     lambda n, e: f"max({e()}, {e()}, key=str)",
     lambda n, e: f"min({n()}, key=str, default={e()})",
     lambda n, e: f"sum({e()}, {n()})",
+    lambda n, e: f"sum({e()}, start={n()})",
+    lambda n, e: f"list(itertools.zip_longest({e()}, {n()}, fillvalue={e()}))",
+    lambda n, e: f"list(itertools.accumulate({n()}, same, initial={e()}))",
+    lambda n, e: f"dict.fromkeys('ab', {e()})",
+    lambda n, e: f"same(**{n()}, item={e()})",
+    lambda n, e: f"list(itertools.product({n()}, {e()}))",
+    lambda n, e: f"slice({n()}, {e()}).stop",
     lambda n, e: f"len({e()})",
     lambda n, e: f"str({e()})",
     lambda n, e: f"f'{{{n()}}}'",
@@ -310,7 +317,7 @@ def made(tmp_path: Path) -> Iterator[Callable[[str], ModuleType]]:
 
 
 def check(fn: Callable[..., Any], module: ModuleType, needs: int, source: str) -> None:
-    kinds = NESTED + PARTS + DEEP if not needs else DEEP if needs == NEEDS_DEEP else PARTS + DEEP
+    kinds = [*NESTED, *PARTS, *DEEP] if not needs else DEEP if needs == NEEDS_DEEP else PARTS + DEEP
     for make in kinds:
         args, before = make(), make()
         assert refusal_of(args, {}, needs_immutable=needs) is None

@@ -99,7 +99,7 @@ def test_lambdas_on_one_line_within_each_other_are_told_apart(load: Load) -> Non
 def test_of_two_functions_of_one_name_neither_is_believed(load: Load) -> None:
     module = load("def f(n):\n    return str(n)\n\n\nold = f\n\n\ndef f(n):\n    return repr(n)\n")
     assert not judged(module)[0]
-    text = "def g(n):\n    return str(n)\nif True:\n    def g(n):\n        return repr(n)\ndef f(n):\n    return len(g(n))\n"
+    text = "def g(n):\n    return str(n)\nif True:\n    def g(n): return repr(n)\ndef f(n):\n    return len(g(n))\n"
     assert judged(load(text)) == (False, "its module does not bind the name g once and for all")
 
 

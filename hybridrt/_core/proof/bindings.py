@@ -147,11 +147,12 @@ class Meanings:
         if not isinstance(item, FunctionType) or item.__globals__ is not vars(view.module):
             raise Refused(f"the name {node.name} is not the function that its module defines (a decorator?)")
         first = min([node.lineno, *(deco.lineno for deco in node.decorator_list)])
-        if item.__code__.co_firstlineno != first or item.__code__.co_name != node.name:
-            if not node.decorator_list or not all(
-                self._only_wraps(view, deco) for deco in node.decorator_list
-            ):
-                raise Refused(f"the name {node.name} is not the function that its module defines")
+        is_own = item.__code__.co_firstlineno == first and item.__code__.co_name == node.name
+        wraps = bool(node.decorator_list) and all(
+            self._only_wraps(view, deco) for deco in node.decorator_list
+        )
+        if not is_own and not wraps:
+            raise Refused(f"the name {node.name} is not the function that its module defines")
         return Value(0, frozenset({Known(item)}))
 
     def _only_wraps(self, view: View, decorator: ast.expr) -> bool:

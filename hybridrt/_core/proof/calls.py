@@ -201,7 +201,7 @@ class Calls(Expressions):
     ) -> Value:
         if item.name == "functools.reduce":
             return join(*(element(arg) for arg in args[:2]), *args[2:])
-        if item.gives in ("live", "lives", "list") or (item.name in ("max", "min") and len(args) == 1):
+        if item.gives in ("live", "lives", "list") or (item.name in ("max", "min", "sum") and len(args) == 1):
             return join(elements, element(elements))
         return anywhere(everything)
 
@@ -224,20 +224,13 @@ class Calls(Expressions):
             case "box":
                 return join(box(given), live)
             case "list":
-                if item.name == "sum" and len(args) == 1 and not keywords:
-                    return FLAT
-                whole = list(keywords.values()) if item.name in _WITH_KEYWORDS else []
-                inside = join(elements, *whole)
-                if item.name in _WITH_KEYWORDS:
-                    inside = join(inside, deeper)
-                if item.name == "collections.defaultdict":
-                    inside = join(inside, given, Value(0, everything.calls))
-                return box(inside)
+                return self._gives_list(item, args, keywords, everything, elements, given)
             case "live" | "lives":
                 if item.name in ("map", "itertools.starmap"):
                     deeper = FLAT
                 lives = Value(HOLDS_LIVE) if item.gives == "lives" else FLAT
-                return join(Value(IS_LIVE), held(deeper), held(given), lives)
+                # A keyword may be what comes out at the start, or where there is nothing else.
+                return join(Value(IS_LIVE), held(join(deeper, given, *keywords.values())), lives)
             case "keep":
                 return join(Value(IS_LIVE | BOX), held(join(everything, deeper, given)))
             case "error":
@@ -246,6 +239,22 @@ class Calls(Expressions):
                 return join(Value(IS_LIVE), box(everything))
         return self._gives_any(item, args, keywords, everything, given)
 
+    @staticmethod
+    def _gives_list(
+        item: Trusted,
+        args: Sequence[Value],
+        keywords: Keywords,
+        everything: Value,
+        elements: Value,
+        given: Value,
+    ) -> Value:
+        inside = elements
+        if item.name in _WITH_KEYWORDS:
+            inside = join(elements, element(elements), *keywords.values())
+        if item.name == "collections.defaultdict":
+            inside = join(inside, given, Value(0, everything.calls))
+        return box(inside)
+
     def _gives_any(
         self, item: Trusted, args: Sequence[Value], keywords: Keywords, everything: Value, given: Value
     ) -> Value:
@@ -253,6 +262,10 @@ class Calls(Expressions):
             return join(element(args[0]), keywords.get("default", FLAT), keywords.get(None, FLAT))
         if item.name in ("max", "min"):
             return join(*args, element(args[0]) if args else FLAT)
+        if item.name == "sum":
+            # Nothing but a number can be added to the 0 that it starts from. Any other start may be given back.
+            start = join(*args[1:], *keywords.values())
+            return join(start, box(element(args[0]), element(start))) if len(args) > 1 or keywords else FLAT
         if item.name == "next" and args:
             return join(element(args[0]), *args[1:])
         if item.name == "functools.reduce":
@@ -316,6 +329,8 @@ class Calls(Expressions):
         gives = GIVES[name]
         if gives == "array":
             gives = "any" if receiver.bits & BOX else "flat"
+        if name in ("groups", "groupdict", "findtext") and everything.bits:
+            return box(everything) if name != "findtext" else everything  # it is the default
         match gives:
             case "changes":
                 return self._changing_method(name, receiver, args, everything)

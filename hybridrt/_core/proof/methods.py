@@ -22,7 +22,8 @@ _TUPLE = "as_integer_ratio isocalendar span timetuple utctimetuple nonzero unpac
 _LIVES = "finditer"
 _LIVE = "elements fullmatch items iter iterfind itertext keys match search values"
 _ANY = """
-astype clip conjugate expand find findtext get max min ravel repeat reshape round squeeze swapaxes transpose view diagonal
+astype clip conjugate expand find findtext get max min ravel repeat reshape round squeeze swapaxes
+transpose view diagonal
 """
 # Of an array of objects, which can only have been made here, they may give out such an object.
 _ARRAY = "all any cumprod cumsum dot item prod ptp sum trace var"

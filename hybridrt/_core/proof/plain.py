@@ -79,43 +79,42 @@ def _refusal(arg: Any, needs: int) -> str | None:
 
 
 def _walk(arg: Any, needs: int) -> str | None:
-    is_bounded = not needs
-    left = _SAMPLE if is_bounded else _LOOKED_AT
-    # A part that must not be changed is looked at as if it were an argument that must not.
+    left = _LOOKED_AT if needs else _SAMPLE
     todo: list[tuple[Iterable[Any], int]] = [((arg,), needs)]
     seen: set[tuple[int, int]] = set()
     while todo:
         items, strict = todo.pop()
         for item in items:
-            kind = type(item)
-            if kind in _FIXED:
-                left -= 1
-                if left < 0:
-                    break
-                continue
-            if (id(item), strict) in seen:
+            left -= 1
+            if left < 0:
+                return "an argument is too large to look at every part of it" if needs else None
+            if type(item) in _FIXED or (id(item), strict) in seen:
                 continue
             seen.add((id(item), strict))
-            left -= 1
-            inner = NEEDS_DEEP if strict else 0
-            if kind is list or kind is set or kind is dict or kind is bytearray:
-                if strict and strict != NEEDS_PARTS:
-                    return _changeable(kind)
-                if kind is dict:
-                    todo.append((item.keys(), inner))
-                    todo.append((item.values(), inner))
-                elif kind is not bytearray:
-                    todo.append((item, inner))
-            elif kind is tuple or kind is frozenset:
-                todo.append((item, inner if strict != NEEDS_PARTS else NEEDS_DEEP))
-            elif kind is slice:
-                todo.append(((item.start, item.stop, item.step), inner))
-            elif (why := _other(item, strict)) is not None:
+            why = _look(item, strict, todo)
+            if why is not None:
                 return why
-            if left < 0:
-                break
-        if left < 0:
-            return None if is_bounded else "an argument is too large to look at every part of it"
+    return None
+
+
+def _look(item: Any, strict: int, todo: list[tuple[Iterable[Any], int]]) -> str | None:
+    """Why ``item`` itself may not travel; what it holds is added to ``todo``, to be as immutable as it has to be."""
+    kind = type(item)
+    inner = NEEDS_DEEP if strict else 0
+    if kind is list or kind is set or kind is dict or kind is bytearray:
+        if strict and strict != NEEDS_PARTS:
+            return _changeable(kind)
+        if kind is dict:
+            todo.append((item.keys(), inner))
+            todo.append((item.values(), inner))
+        elif kind is not bytearray:
+            todo.append((item, inner))
+    elif kind is tuple or kind is frozenset:
+        todo.append((item, inner))
+    elif kind is slice:
+        todo.append(((item.start, item.stop, item.step), inner))
+    else:
+        return _other(item, strict)
     return None
 
 

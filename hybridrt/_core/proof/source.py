@@ -189,6 +189,21 @@ def binders(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _bound_by(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    yield from _names_bound(node, statement)
+    if isinstance(node, _COMPREHENSIONS):
+        # Its targets are its own; a walrus inside binds out here.
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.NamedExpr):
+                yield inner.target.id, inner
+    elif isinstance(node, _SCOPES):
+        for outside in _outside(node):
+            yield from _bound_by(outside, node)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _bound_by(child, child if isinstance(child, ast.stmt) else statement)
+
+
+def _names_bound(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield node.name, node
@@ -201,18 +216,6 @@ def _bound_by(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]
             yield name, node
         case ast.MatchMapping(rest=str(name)):
             yield name, node
-    if isinstance(node, _COMPREHENSIONS):
-        # Its targets are its own; a walrus inside binds out here.
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.NamedExpr):
-                yield inner.target.id, inner
-        return
-    if isinstance(node, _SCOPES):
-        for outside in _outside(node):
-            yield from _bound_by(outside, node)
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _bound_by(child, child if isinstance(child, ast.stmt) else statement)
 
 
 def _outside(node: ast.AST) -> Iterator[ast.AST]:

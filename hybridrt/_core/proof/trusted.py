@@ -1,10 +1,16 @@
 """Functions, classes and methods whose effect is known: of the builtins, the standard library and numpy.
 
-What a trusted function gives back is one of these: ``flat``, nothing that can hold an object; ``box``, a new container
-with new things in it; ``list``, a new container with elements of the arguments; ``live``, a new object that cannot be
-sent, which gives out elements of the arguments; ``lives``, one that gives out such objects; ``keep``, the same that gives out the arguments themselves; ``any``,
-perhaps an argument or a part of one, perhaps something new. A sign before it: ``!`` changes its first argument, and
-stores the others in it; ``~`` differs from one moment or process to the next, so no constant may come from it.
+What a trusted function gives back is one of these:
+
+    flat    nothing that can hold an object        box     a new container with new things in it
+    tuple   one that is immutable throughout       list    a new container with elements of the arguments
+    live    a new object that cannot be sent, which gives out elements of the arguments
+    lives   one that gives out such objects        keep    one that gives out the arguments themselves
+    any     perhaps an argument or a part of one, perhaps something new
+
+A sign before it: ``!`` changes its first argument, and stores the others in it; ``~`` differs from one moment or
+process to the next, so that no constant may come from it. Written in Python and not in the tables, a library's function
+is looked into like anyone else's.
 """
 
 from __future__ import annotations
@@ -16,10 +22,11 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 _TABLE = """
+builtins any: slice sum
 builtins tuple: divmod
 builtins flat: len abs all any ascii bin bool bytes bytearray callable chr complex float format hasattr hex int
 builtins flat: isinstance issubclass oct ord pow range repr round str
-builtins list: dict frozenset list set slice sorted tuple sum
+builtins list: dict frozenset list set sorted tuple
 builtins live: enumerate filter iter map reversed zip
 builtins any: max min next
 builtins.int flat: from_bytes
@@ -45,7 +52,8 @@ collections list: Counter OrderedDict defaultdict deque
 contextlib live: suppress
 copy any: copy
 copy box: deepcopy
-csv live: reader DictReader writer DictWriter
+csv keep: DictReader DictWriter
+csv live: reader writer
 datetime flat: date datetime time timedelta timezone
 datetime.date flat: fromisoformat fromordinal fromisocalendar
 datetime.date ~flat: fromtimestamp today
@@ -94,8 +102,9 @@ operator flat: not_ pos pow rshift sub truediv truth xor
 operator any: add getitem mul or_
 operator !flat: delitem setitem
 operator !any: iadd iand iconcat ifloordiv ilshift imatmul imod imul ior ipow irshift isub itruediv ixor
+posixpath any: commonprefix
 posixpath tuple: split splitext
-posixpath flat: basename commonprefix dirname isabs join normpath
+posixpath flat: basename dirname isabs join normpath
 pathlib flat: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 quopri flat: decodestring encodestring
 re tuple: subn
@@ -123,8 +132,9 @@ textwrap box: wrap
 time ~tuple: gmtime localtime
 time ~flat: monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep
 time ~flat: thread_time thread_time_ns time time_ns
-unicodedata flat: bidirectional category combining decimal digit east_asian_width is_normalized lookup mirrored name
-unicodedata flat: normalize numeric decomposition
+unicodedata any: decimal digit name numeric
+unicodedata flat: bidirectional category combining east_asian_width is_normalized lookup mirrored
+unicodedata flat: normalize decomposition
 urllib.parse any: quote quote_plus urljoin urlunparse urlunsplit
 urllib.parse tuple: urldefrag urlparse urlsplit
 urllib.parse box: parse_qsl
@@ -137,15 +147,17 @@ xml.sax.saxutils flat: escape quoteattr unescape
 builtins.str any: maketrans
 zlib flat: adler32 compress crc32 decompress
 zlib live: compressobj decompressobj
+numpy any: histogram
 numpy any: sum prod cumsum cumprod nansum any all dot inner outer tensordot vdot cross trace tril triu vander
 numpy any: full
-numpy tuple: histogram nonzero shape
+numpy tuple: nonzero shape
 numpy flat: allclose arange argmax argmin argsort argwhere array_equal average bincount convolve corrcoef
 numpy flat: correlate count_nonzero cov digitize eye interp isclose
 numpy flat: lexsort linspace logspace matmul mean nanmean ndim ones
 numpy flat: percentile ptp quantile searchsorted size std tri var
 numpy flat: zeros empty identity isin kron
-numpy any: array asarray ascontiguousarray atleast_1d atleast_2d broadcast_to clip column_stack compress concatenate copy
+numpy any: array asarray ascontiguousarray atleast_1d atleast_2d broadcast_to clip column_stack compress concatenate
+numpy any: copy
 numpy any: dstack einsum expand_dims flip fliplr flipud hstack meshgrid moveaxis pad ravel repeat reshape roll rot90
 numpy any: round sort split squeeze stack swapaxes take tile transpose unique vstack where zeros_like ones_like
 numpy any: empty_like full_like diff amax amin max min median nanmax nanmin float32 float64 int32 int64 uint8
@@ -236,7 +248,7 @@ def _parsed() -> dict[str, list[tuple[str, list[str]]]]:
     for line in _TABLE.strip().splitlines():
         where, _, names = line.partition(":")
         module, sign = where.split()
-        table.setdefault(module, []).append((sign, names.split()))
+        table.setdefault(module, []).append((sign, list(names.split())))
     return table
 
 
