@@ -496,7 +496,7 @@ def gives_a_default_of_groups(text: str, default: Any) -> Any:
 
 @says(DEEP)
 def gives_a_part_of_a_slice(a: Any) -> Any:
-    return slice(a, None).start
+    return slice(None, a).stop
 
 
 @says("ChainMap")

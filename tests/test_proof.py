@@ -1,4 +1,4 @@
-"""A function is called movable where that is proven and for as long as it holds; a call, where its arguments are plain."""
+"""A function is called movable where that is proven, as long as it holds; a call, where its arguments are plain."""
 
 from __future__ import annotations
 

@@ -98,8 +98,12 @@ class Writer:
                     lambda: [f"{indent}if {e()}:", *body, f"{indent}else:", *self.block(0, inner)],
                     lambda: [f"{indent}try:", *body, f"{indent}except Exception as d:", f"{inner}y = {e()}"],
                     lambda: (
-                        [f"{indent}def g(p, q={n()}):", *self.block(0, inner), f"{inner}return {pick('pq')}"]
-                        + [f"{indent}{n()} = g({e()})"]
+                        [
+                            f"{indent}def g(p, q={n()}):",
+                            *self.block(0, inner),
+                            f"{inner}return {pick('pq')}",
+                            f"{indent}{n()} = g({e()})",
+                        ]
                     ),
                     lambda: [
                         f"{indent}def g(p):",

@@ -148,7 +148,8 @@ def test_a_name_with_one_meaning_is_believed(text: str, load: Load) -> None:
 def test_a_helper_in_another_module_is_followed(load: Load) -> None:
     load("LIMIT = 3\nSEEN = []\ndef g(n):\n    return str(n + LIMIT)\ndef h(n):\n    SEEN.append(n)\n")
     user = load(
-        "import written_0\nfrom written_0 import g, h\ndef f(n):\n    return g(n) + written_0.g(n)\ndef k(n):\n    return h(n)\n"
+        "import written_0\nfrom written_0 import g, h\n"
+        "def f(n):\n    return g(n) + written_0.g(n)\ndef k(n):\n    return h(n)\n"
     )
     assert judged(user)[0]
     assert judged(user, "k") == (False, "it reads the module's variable SEEN, which can change")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import datetime
 import enum
 import sys
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Module:
 class Known:
     """A Python function whose source is to be looked at as well."""
 
-    fn: FunctionType
+    fn: Any  # a FunctionType: as a field's type, checkers take that for a method
 
 
 class Meanings:
@@ -61,8 +62,9 @@ class Meanings:
         self.rely(namespace, name, item)
         if item is not ABSENT:
             return self._bound(self.sources.view_of(namespace), name, item)
-        item = vars(builtins).get(name, ABSENT)
-        self.rely(vars(builtins), name, item)
+        shared: dict[str, Any] = builtins.__dict__
+        item = shared.get(name, ABSENT)
+        self.rely(shared, name, item)
         return self._library("", name, item)
 
     def attribute(self, module: ModuleType, name: str) -> Value:
@@ -284,6 +286,8 @@ def _is_fixed(module: ModuleType, name: str, item: object) -> bool:
         return name in ("maxsize", "maxunicode", "byteorder", "platform", "version", "hexversion")
     if isinstance(item, enum.Enum):
         return getattr(type(item), item.name, None) is item
+    if item is datetime.timezone.utc:  # noqa: UP017 - the object, under whatever name
+        return True
     return type(item) is float and item == _NUMBERS.get(name)
 
 

@@ -326,14 +326,20 @@ class Calls(Expressions):
         if everything.calls:
             inside = join(element(receiver), element(everything), Value(IS_LIVE) if "sub" in name else FLAT)
             given = self._called_back(everything, Value(inside.bits))
+        if GIVES[name] == "changes":
+            return self._changing_method(name, receiver, args, everything)
+        return self._method_gives(name, receiver, args, keywords, given)
+
+    def _method_gives(
+        self, name: str, receiver: Value, args: Sequence[Value], keywords: Keywords, given: Value
+    ) -> Value:
+        everything = join(*args, *keywords.values())
         gives = GIVES[name]
         if gives == "array":
             gives = "any" if receiver.bits & BOX else "flat"
-        if name in ("groups", "groupdict", "findtext") and everything.bits:
-            return box(everything) if name != "findtext" else everything  # it is the default
+        if name in ("groups", "groupdict") and everything.bits:
+            return box(everything)  # it is the default
         match gives:
-            case "changes":
-                return self._changing_method(name, receiver, args, everything)
             case "tuple":
                 return ROW
             case "box":
@@ -349,7 +355,7 @@ class Calls(Expressions):
                 if name == "get":
                     return join(element(receiver), *args[1:], *keywords.values())
                 if name in ("find", "findtext"):
-                    return Value(receiver.bits & BOX)
+                    return join(Value(receiver.bits & BOX), everything if name == "findtext" else FLAT)
                 return join(receiver, anywhere(receiver), everything, given)
         return FLAT
 

@@ -11,6 +11,7 @@ import ast
 import sys
 from importlib import import_module
 from types import FunctionType, ModuleType
+from typing import Any
 
 from .bindings import Known, Module, flat_of
 from .calls import Calls
@@ -109,7 +110,8 @@ class Flow(Calls):
             raise Refused(f"it uses the name {name}, which is not bound")
         if name in scope.module_names or name not in fn.__code__.co_freevars:
             return self.meanings.of_global(fn.__globals__, name)
-        cell = (fn.__closure__ or ())[fn.__code__.co_freevars.index(name)]
+        cells: tuple[Any, ...] = fn.__closure__ or ()
+        cell = cells[fn.__code__.co_freevars.index(name)]
         try:
             item = cell.cell_contents
         except ValueError:
