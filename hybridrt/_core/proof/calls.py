@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from . import arrays
 from .bindings import Known, Module
 from .expressions import Expressions
 from .methods import GIVES, KEYWORDS_REFUSED, POSITIONAL
 from .scopes import Bound, Closure, Method, Scope, Unbound, without_chains
-from .trusted import NUMPY_KEYWORDS, Trusted
+from .trusted import Trusted
 from .values import (
     BOX,
     FLAT,
@@ -73,7 +74,7 @@ class Calls(Expressions):
                 self._fill(scope, args, keywords, node)
                 return self._result(scope)
             case Trusted():
-                self._check_numpy(item, args, keywords, node)
+                arrays.check_call(item, args, keywords, node, self.line)
                 return self._trusted(item, _spread(args, node), keywords)
             case Method(name, value):
                 return self._method(name, value, _spread(args, node), keywords, node)
@@ -294,27 +295,6 @@ class Calls(Expressions):
             self.check_store(receiver, other)
             self.store(join(other, element(other)))
 
-    def _check_numpy(self, item: Trusted, args: Sequence[Value], keywords: Keywords, node: ast.expr) -> None:
-        if item.at_most is None:
-            return
-        if len(args) > item.at_most or not set(keywords) <= NUMPY_KEYWORDS:
-            raise Refused(
-                f"it calls {item.name}() with arguments that are not looked into (line {self.line})"
-            )
-        if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
-            raise Refused(f"it calls {item.name}() with arguments that are not known (line {self.line})")
-        for keyword in node.keywords:
-            if keyword.arg == "dtype":
-                self._check_dtype(keyword.value, keywords["dtype"])
-
-    def _check_dtype(self, node: ast.expr, value: Value) -> None:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if not set(node.value) & {"O", "V", ","} and not node.value.startswith("obj"):
-                return
-        elif value.calls and not value.bits and all(isinstance(item, Trusted) for item in value.calls):
-            return
-        raise Refused(f"it chooses an array's type in a way that is not looked into (line {self.line})")
-
     # --- methods ---
 
     def _method(
@@ -383,7 +363,7 @@ class Calls(Expressions):
         if name == "astype" or name == "view":
             if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords:
                 raise Refused(f"it calls .{name}() in a way that is not looked into (line {self.line})")
-            self._check_dtype(node.args[0], args[0])
+            arrays.check_dtype(node.args[0], args[0], self.line)
 
     def _changing_method(self, name: str, receiver: Value, args: Sequence[Value], everything: Value) -> Value:
         self.mutates(receiver, f"change an argument by .{name}() (line {self.line})")

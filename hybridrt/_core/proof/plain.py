@@ -64,9 +64,10 @@ def _refusal(arg: Any, needs: int) -> str | None:
     """The quick answer for a container of plain things, and for a plain thing that is no builtin."""
     kind = type(arg)
     if kind in _CONTAINERS:
-        may_be = not needs or needs == NEEDS_PARTS or kind not in _CHANGEABLE
-        if may_be and kind is not bytearray and kind is not slice and (needs or len(arg) <= _SAMPLE):
-            if _all_fixed(map(type, arg)) and (kind is not dict or _all_fixed(map(type, arg.values()))):
+        is_free = not needs or needs == NEEDS_PARTS or kind not in _CHANGEABLE
+        if is_free and kind is not bytearray and kind is not slice and (needs or len(arg) <= _SAMPLE):
+            values = arg.values() if kind is dict else ()
+            if _all_fixed(map(type, arg)) and _all_fixed(map(type, values)):
                 return None
     elif kind in _TRAVELLING and kind is not datetime.datetime and kind is not datetime.time:
         return None
@@ -77,7 +78,7 @@ def _walk(arg: Any, needs: int) -> str | None:
     left = _LOOKED_AT if needs else _SAMPLE
     todo: list[tuple[Any, int]] = [(arg, needs)]
     seen: set[tuple[int, int]] = set()
-    while todo and left >= 0:
+    while todo:
         item, strict = todo.pop()
         if (id(item), strict) in seen:
             continue
@@ -97,7 +98,7 @@ def _walk(arg: Any, needs: int) -> str | None:
                 if needs:
                     return "an argument is too large to look at every part of it"
                 # Not a proof: the pickler looks at the rest.
-                parts = list(islice(parts, left + len(parts)))
+                parts = list(islice(parts, max(0, left + len(parts))))
             if not _all_fixed(map(type, parts)):
                 todo.extend([(part, inner) for part in parts if type(part) not in _FIXED])
     return None
