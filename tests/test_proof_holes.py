@@ -137,12 +137,14 @@ class Writer:
     def _function(self, name: str) -> str:
         lines = [f"def {name}(a, b, /):", "    x, y, z, d, out, fuel = [], {}, [1], {'k': 0}, [], 0"]
         for _ in range(self.rng.randint(1, 5)):
-            lines += self.statement(2, "    ")
+            # Most statements fail on most arguments. The ones after them shall be reached all the same.
+            lines += ["    try:", *self.statement(2, "        "), "    except Exception: pass"]
         if self.rng.random() < 0.05:
             lines.append(self.rng.choice(["    SEEN.append(a)", "    MEMO['k'] = x", "    x = MEMO.get(1)"]))
         if self.rng.random() < 0.1:
             lines.append(f"    raise ValueError({self.name()})")
-        lines.append(f"    return {self.expression(1)}")
+        given = ["out", "[x, y]", "(out, x)", self.name(), self.expression(1), self.expression(1)]
+        lines.append(f"    return {self.rng.choice(given)}")
         return "\n".join(lines)
 
 
@@ -358,7 +360,7 @@ def hunt(seed: int, count: int, made: Callable[[str], ModuleType]) -> dict[int |
 def test_no_hole_is_found(made: Callable[[str], ModuleType]) -> None:
     found = hunt(20261125, 800, made)
     # Each kind of verdict has been put to the test.
-    assert min(found.get(kind, 0) for kind in (None, 0, NEEDS_DEEP, NEEDS_PARTS)) > 50, found
+    assert min(found.get(kind, 0) for kind in (None, 0, NEEDS_DEEP, NEEDS_PARTS)) > 30, found
 
 
 def test_the_hunt_sees_what_it_is_for() -> None:
