@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 import builtins
+import datetime
+import enum
 import sys
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
 
 from .plain import is_immutable
-from .source import View, node_of, view_of
+from .source import Sources, View
 from .trusted import Trusted, class_named, is_library, member, trusted
 from .values import FLAT, ROW, Refused, Value
 
@@ -31,13 +33,14 @@ class Module:
 class Known:
     """A Python function whose source is to be looked at as well."""
 
-    fn: FunctionType
+    fn: Any  # a FunctionType: as a field's type, checkers take that for a method
 
 
 class Meanings:
     """Looks names up, and writes down what it has relied on."""
 
     def __init__(self) -> None:
+        self.sources = Sources()
         self.relied_on: dict[tuple[int, str], Dependency] = {}
         self._known: dict[tuple[int, str], Value] = {}
 
@@ -53,12 +56,15 @@ class Meanings:
         return found
 
     def _look_up(self, namespace: dict[str, Any], name: str) -> Value:
+        if name.startswith("__") and not name.endswith("__"):
+            raise Refused(f"it uses the name {name}, which means another one inside a class")
         item = namespace.get(name, ABSENT)
         self.rely(namespace, name, item)
         if item is not ABSENT:
-            return self._bound(view_of(namespace), name, item)
-        item = vars(builtins).get(name, ABSENT)
-        self.rely(vars(builtins), name, item)
+            return self._bound(self.sources.view_of(namespace), name, item)
+        shared: dict[str, Any] = builtins.__dict__
+        item = shared.get(name, ABSENT)
+        self.rely(shared, name, item)
         return self._library("", name, item)
 
     def attribute(self, module: ModuleType, name: str) -> Value:
@@ -70,20 +76,27 @@ class Meanings:
             raise Refused(f"{module.__name__}.{name} is not there")
         if isinstance(item, ModuleType):
             return self._module(item)
+        has_source = str(namespace.get("__file__", "")).endswith(".py")
         if is_library(module):
-            return self._library(f"{module.__name__}.", name, item)
-        return self._bound(view_of(namespace), name, item)
+            is_known = trusted(item) is not None or _is_fixed(module, name, item)
+            if is_known or not has_source or (not isinstance(item, FunctionType) and callable(item)):
+                return self._library(f"{module.__name__}.", name, item)
+        elif not has_source:
+            raise Refused(f"it uses {module.__name__}.{name}, whose source is not at hand")
+        return self._bound(self.sources.view_of(namespace), name, item)
 
     def _library(self, where: str, name: str, item: Any) -> Value:
         entry = trusted(item)
         if entry is not None:
             return Value(0, frozenset({entry}))
-        if isinstance(item, FunctionType):
-            return Value(0, frozenset({Known(item)}))
-        if is_immutable(item):
-            return flat_of(item)
         if item is ABSENT:
             raise Refused(f"it uses the name {name}, which is not bound")
+        if not where and name == "__debug__":
+            return FLAT
+        if where and not callable(item):
+            if is_immutable(item) and _is_fixed(sys.modules[where[:-1]], name, item):
+                return flat_of(item)
+            raise Refused(f"it reads {where}{name}, which can change")
         called = callable(item) and not isinstance(item, type)
         raise Refused(f"it uses {where}{name}{'()' if called else ''}")
 
@@ -136,11 +149,12 @@ class Meanings:
         if not isinstance(item, FunctionType) or item.__globals__ is not vars(view.module):
             raise Refused(f"the name {node.name} is not the function that its module defines (a decorator?)")
         first = min([node.lineno, *(deco.lineno for deco in node.decorator_list)])
-        if item.__code__.co_firstlineno != first or item.__code__.co_name != node.name:
-            if not node.decorator_list or not all(
-                self._only_wraps(view, deco) for deco in node.decorator_list
-            ):
-                raise Refused(f"the name {node.name} is not the function that its module defines")
+        is_own = item.__code__.co_firstlineno == first and item.__code__.co_name == node.name
+        wraps = bool(node.decorator_list) and all(
+            self._only_wraps(view, deco) for deco in node.decorator_list
+        )
+        if not is_own and not wraps:
+            raise Refused(f"the name {node.name} is not the function that its module defines")
         return Value(0, frozenset({Known(item)}))
 
     def _only_wraps(self, view: View, decorator: ast.expr) -> bool:
@@ -151,7 +165,7 @@ class Meanings:
             return False
         for item in calls:
             if isinstance(item, Known):
-                node, _ = node_of(item.fn)
+                node, _ = self.sources.node_of(item.fn)
                 body = node.body if isinstance(node, ast.FunctionDef) else []
                 if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
                     body = body[1:]
@@ -170,7 +184,12 @@ class Meanings:
             return self._alias(view, name, expression, item)
         if not is_immutable(item):
             raise Refused(f"it reads the module's variable {name}, which can change")
-        if not self._is_stable(view, expression):
+        inside = expression
+        if type(item) is frozenset and isinstance(expression, ast.Call) and len(expression.args) == 1:
+            # Only here may a set come in: of all else that is made from one, its order may become a part.
+            inside = expression.args[0]
+            inside = ast.List(inside.elts) if isinstance(inside, ast.Set) else inside
+        if not self._is_stable(view, inside):
             raise Refused(f"it reads the module's variable {name}, which a fresh import could set otherwise")
         try:
             code = compile(ast.Expression(expression), "<constant>", "eval", dont_inherit=True)
@@ -225,7 +244,7 @@ class Meanings:
         match expression:
             case ast.Constant():
                 return True
-            case ast.Tuple() | ast.List() | ast.Set() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
+            case ast.Tuple() | ast.List() | ast.Dict() | ast.UnaryOp() | ast.BinOp():
                 parts = [item for item in ast.iter_child_nodes(expression) if isinstance(item, ast.expr)]
                 return all(self._is_stable(view, item) for item in parts)
             case ast.Name() | ast.Attribute():
@@ -233,17 +252,43 @@ class Meanings:
                     value = self._named(view, expression)
                 except Refused:
                     return False
-                return all(isinstance(item, Trusted) and not item.varies for item in value.calls)
+                return type(self._constant(view, expression)) is not frozenset and all(
+                    isinstance(item, Trusted) and not item.varies for item in value.calls
+                )
             case ast.Call(func=func, args=args, keywords=keywords):
                 parts = [func, *args, *(item.value for item in keywords)]
                 return all(self._is_stable(view, item) for item in parts) and self._is_pure(view, func)
         return False
 
+    @staticmethod
+    def _constant(view: View, expression: ast.expr) -> object:
+        return vars(view.module).get(expression.id) if isinstance(expression, ast.Name) else None
+
     def _is_pure(self, view: View, func: ast.expr) -> bool:
         if not isinstance(func, ast.Name | ast.Attribute):
             return False
         calls = self._named(view, func).calls
-        return bool(calls) and all(isinstance(c, Trusted) and not c.varies for c in calls)
+        return bool(calls) and all(
+            isinstance(c, Trusted)
+            and not c.varies
+            and not c.changes_first
+            and c.name not in ("set", "frozenset")
+            for c in calls
+        )
+
+
+_NUMBERS = {"pi": 3.141592653589793, "e": 2.718281828459045, "tau": 6.283185307179586, "inf": float("inf")}
+
+
+def _is_fixed(module: ModuleType, name: str, item: object) -> bool:
+    """Whether a constant of a library is, without a look at its source, what it is in each process."""
+    if module is sys:
+        return name in ("maxsize", "maxunicode", "byteorder", "platform", "version", "hexversion")
+    if isinstance(item, enum.Enum):
+        return getattr(type(item), item.name, None) is item
+    if item is datetime.timezone.utc:  # noqa: UP017 - the object, under whatever name
+        return True
+    return type(item) is float and item == _NUMBERS.get(name)
 
 
 def flat_of(item: object) -> Value:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping, Sequence
 
+from . import arrays
 from .bindings import Known, Module
 from .expressions import Expressions
 from .methods import GIVES, KEYWORDS_REFUSED, POSITIONAL
-from .scopes import Bound, Closure, Method, Scope, Unbound
-from .trusted import NUMPY_KEYWORDS, Trusted
+from .scopes import Bound, Closure, Method, Scope, Unbound, without_chains
+from .trusted import Trusted
 from .values import (
     BOX,
     FLAT,
@@ -38,6 +39,15 @@ _WITH_KEYWORDS = frozenset(
     {"dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
 )
 _DTYPES = frozenset("biufcSUmM")
+_MANY = 3
+"""So many arguments stand for any number of them."""
+
+
+def _spread(args: Sequence[Value], node: ast.expr) -> Sequence[Value]:
+    """The arguments, where some come out of a container (``*items``) and might be any number."""
+    if isinstance(node, ast.Call) and any(isinstance(item, ast.Starred) for item in node.args):
+        return [join(*args)] * max(_MANY, len(args))
+    return args
 
 
 class Calls(Expressions):
@@ -64,11 +74,12 @@ class Calls(Expressions):
                 self._fill(scope, args, keywords, node)
                 return self._result(scope)
             case Trusted():
-                self._check_numpy(item, args, keywords, node)
-                return self._trusted(item, args, keywords)
+                arrays.check_call(item, args, keywords, node, self.line)
+                return self._trusted(item, _spread(args, node), keywords)
             case Method(name, value):
-                return self._method(name, value, args, keywords, node)
+                return self._method(name, value, _spread(args, node), keywords, node)
             case Unbound(name):
+                args = _spread(args, node)
                 first = args[0] if args else FLAT
                 return self._method(name, first, args[1:], keywords, node)
             case Bound():
@@ -111,8 +122,22 @@ class Calls(Expressions):
             return join(Value(IS_LIVE), held(join(scope.yields, scope.returns)))
         return scope.returns
 
-    def _everywhere(self, item: object, value: Value) -> Value:
-        """``item`` is called by a trusted function, with ``value`` for any of its arguments."""
+    def _everywhere(self, item: object, value: Value, count: int = _MANY) -> Value:
+        """``item`` is called by a trusted function, with ``value`` for each of ``count`` arguments."""
+        key = item, value, count
+        if key in self.active:
+            return self.called_back.get(key, FLAT)
+        self.active.add(key)
+        found = self._everywhere_now(item, value, count)
+        self.active.discard(key)
+        old = self.called_back.get(key, FLAT)
+        new = join(old, found)
+        if new != old:
+            self.called_back[key] = new
+            self.is_changed = True
+        return new
+
+    def _everywhere_now(self, item: object, value: Value, count: int) -> Value:
         match item:
             case Closure(_, scope):
                 self.fill(scope, value)
@@ -124,25 +149,27 @@ class Calls(Expressions):
             case Trusted():
                 if item.at_most is not None:
                     raise Refused(f"it has {item.name}() called by another function")
-                return self._trusted(item, [value, value] if item.changes_first else [value], {})
+                return self._trusted(item, [value] * count, {})
             case Method(name, receiver):
-                return self._method(name, receiver, [value], {}, None)
+                return self._method(name, receiver, [value] * count, {}, None)
             case Unbound(name):
-                return self._method(name, value, [value], {}, None)
+                return self._method(name, value, [value] * (count - 1), {}, None)
             case Bound(callees, given):
                 return join_all(self._everywhere(c, join(value, given)) for c in callees)
             case Module():
                 return FLAT
         raise Refused("it passes on something to be called, of which nothing is known")
 
-    def _called_back(self, value: Value, inside: Value) -> Value:
+    def _called_back(self, value: Value, inside: Value, count: int = _MANY) -> Value:
         """What the callables in ``value`` give where they are called with ``inside``, or with what they gave."""
         data = Value(inside.bits, frozenset())
         found = FLAT
         for _ in range(2):
             given = self.seen(join(data, found))
             for item in value.calls:
-                found = join(found, self._everywhere(item, Value(given.bits, given.calls | inside.calls)))
+                found = join(
+                    found, self._everywhere(item, Value(given.bits, given.calls | inside.calls), count)
+                )
         return found
 
     # --- trusted functions ---
@@ -160,10 +187,11 @@ class Calls(Expressions):
         inside = self._given_to_callbacks(item, args, everything, elements)
         given = FLAT
         if key.calls:
-            self._called_back(key, Value(inside.bits))
+            self._called_back(key, Value(inside.bits), 1)
         if everything.calls and item.name not in _CALLS_NOTHING and item.gives != "error":
             seen = join(inside, Value(IS_LIVE)) if item.name.startswith("re.") else inside
-            given = self._called_back(everything, Value(seen.bits))
+            count = 1 if item.name == "map" and len(args) == 2 else _MANY
+            given = self._called_back(everything, Value(seen.bits), count)
         if item.changes_first and args:
             self._stores_into(args[0], args[1:], item.name)
         return self._gives(item, args, keywords, everything, elements, given)
@@ -174,7 +202,7 @@ class Calls(Expressions):
     ) -> Value:
         if item.name == "functools.reduce":
             return join(*(element(arg) for arg in args[:2]), *args[2:])
-        if item.gives in ("live", "lives", "list") or (item.name in ("max", "min") and len(args) == 1):
+        if item.gives in ("live", "lives", "list") or (item.name in ("max", "min", "sum") and len(args) == 1):
             return join(elements, element(elements))
         return anywhere(everything)
 
@@ -197,20 +225,13 @@ class Calls(Expressions):
             case "box":
                 return join(box(given), live)
             case "list":
-                if item.name == "sum" and len(args) == 1 and not keywords:
-                    return FLAT
-                whole = list(keywords.values()) if item.name in _WITH_KEYWORDS else []
-                inside = join(elements, *whole)
-                if item.name in _WITH_KEYWORDS:
-                    inside = join(inside, deeper)
-                if item.name == "collections.defaultdict":
-                    inside = join(inside, given, Value(0, everything.calls))
-                return box(inside)
+                return self._gives_list(item, args, keywords, everything, elements, given)
             case "live" | "lives":
                 if item.name in ("map", "itertools.starmap"):
                     deeper = FLAT
                 lives = Value(HOLDS_LIVE) if item.gives == "lives" else FLAT
-                return join(Value(IS_LIVE), held(deeper), held(given), lives)
+                # A keyword may be what comes out at the start, or where there is nothing else.
+                return join(Value(IS_LIVE), held(join(deeper, given, *keywords.values())), lives)
             case "keep":
                 return join(Value(IS_LIVE | BOX), held(join(everything, deeper, given)))
             case "error":
@@ -219,6 +240,22 @@ class Calls(Expressions):
                 return join(Value(IS_LIVE), box(everything))
         return self._gives_any(item, args, keywords, everything, given)
 
+    @staticmethod
+    def _gives_list(
+        item: Trusted,
+        args: Sequence[Value],
+        keywords: Keywords,
+        everything: Value,
+        elements: Value,
+        given: Value,
+    ) -> Value:
+        inside = elements
+        if item.name in _WITH_KEYWORDS:
+            inside = join(elements, element(elements), *keywords.values())
+        if item.name == "collections.defaultdict":
+            inside = join(inside, given, Value(0, everything.calls))
+        return box(inside)
+
     def _gives_any(
         self, item: Trusted, args: Sequence[Value], keywords: Keywords, everything: Value, given: Value
     ) -> Value:
@@ -226,6 +263,10 @@ class Calls(Expressions):
             return join(element(args[0]), keywords.get("default", FLAT), keywords.get(None, FLAT))
         if item.name in ("max", "min"):
             return join(*args, element(args[0]) if args else FLAT)
+        if item.name == "sum":
+            # Nothing but a number can be added to the 0 that it starts from. Any other start may be given back.
+            start = join(*args[1:], *keywords.values())
+            return join(start, box(element(args[0]), element(start))) if len(args) > 1 or keywords else FLAT
         if item.name == "next" and args:
             return join(element(args[0]), *args[1:])
         if item.name == "functools.reduce":
@@ -236,7 +277,9 @@ class Calls(Expressions):
 
     def _special(self, item: Trusted, args: Sequence[Value], everything: Value) -> Value:
         if item.name == "functools.partial" and args:
-            bound = Bound(args[0].calls, Value(everything.bits))
+            bound = Bound(
+                without_chains(args[0]).calls, without_chains(join(*args[1:], Value(everything.bits)))
+            )
             return Value(IS_LIVE, frozenset({bound}))
         if item.name == "functools.cmp_to_key":
             return Value(IS_LIVE, everything.calls)
@@ -252,27 +295,6 @@ class Calls(Expressions):
             self.check_store(receiver, other)
             self.store(join(other, element(other)))
 
-    def _check_numpy(self, item: Trusted, args: Sequence[Value], keywords: Keywords, node: ast.expr) -> None:
-        if item.at_most is None:
-            return
-        if len(args) > item.at_most or not set(keywords) <= NUMPY_KEYWORDS:
-            raise Refused(
-                f"it calls {item.name}() with arguments that are not looked into (line {self.line})"
-            )
-        if not isinstance(node, ast.Call) or any(isinstance(arg, ast.Starred) for arg in node.args):
-            raise Refused(f"it calls {item.name}() with arguments that are not known (line {self.line})")
-        for keyword in node.keywords:
-            if keyword.arg == "dtype":
-                self._check_dtype(keyword.value, keywords["dtype"])
-
-    def _check_dtype(self, node: ast.expr, value: Value) -> None:
-        if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if not set(node.value) & {"O", "V", ","} and not node.value.startswith("obj"):
-                return
-        elif value.calls and not value.bits and all(isinstance(item, Trusted) for item in value.calls):
-            return
-        raise Refused(f"it chooses an array's type in a way that is not looked into (line {self.line})")
-
     # --- methods ---
 
     def _method(
@@ -284,9 +306,20 @@ class Calls(Expressions):
         if everything.calls:
             inside = join(element(receiver), element(everything), Value(IS_LIVE) if "sub" in name else FLAT)
             given = self._called_back(everything, Value(inside.bits))
-        match GIVES[name]:
-            case "changes":
-                return self._changing_method(name, receiver, args, everything)
+        if GIVES[name] == "changes":
+            return self._changing_method(name, receiver, args, everything)
+        return self._method_gives(name, receiver, args, keywords, given)
+
+    def _method_gives(
+        self, name: str, receiver: Value, args: Sequence[Value], keywords: Keywords, given: Value
+    ) -> Value:
+        everything = join(*args, *keywords.values())
+        gives = GIVES[name]
+        if gives == "array":
+            gives = "any" if receiver.bits & BOX else "flat"
+        if name in ("groups", "groupdict") and everything.bits:
+            return box(everything)  # it is the default
+        match gives:
             case "tuple":
                 return ROW
             case "box":
@@ -302,7 +335,7 @@ class Calls(Expressions):
                 if name == "get":
                     return join(element(receiver), *args[1:], *keywords.values())
                 if name in ("find", "findtext"):
-                    return Value(receiver.bits & BOX)
+                    return join(Value(receiver.bits & BOX), everything if name == "findtext" else FLAT)
                 return join(receiver, anywhere(receiver), everything, given)
         return FLAT
 
@@ -330,7 +363,7 @@ class Calls(Expressions):
         if name == "astype" or name == "view":
             if not isinstance(node, ast.Call) or len(node.args) != 1 or node.keywords:
                 raise Refused(f"it calls .{name}() in a way that is not looked into (line {self.line})")
-            self._check_dtype(node.args[0], args[0])
+            arrays.check_dtype(node.args[0], args[0], self.line)
 
     def _changing_method(self, name: str, receiver: Value, args: Sequence[Value], everything: Value) -> Value:
         self.mutates(receiver, f"change an argument by .{name}() (line {self.line})")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from .bindings import Module
 from .methods import ATTRIBUTES_ANY, ATTRIBUTES_FLAT, ATTRIBUTES_TUPLE, CHANGES, GIVES
-from .scopes import Closure, Method, Scope, Unbound, Unknown
+from .scopes import Closure, Method, Scope, Unbound, Unknown, without_chains
 from .state import State
 from .trusted import Trusted
 from .values import (
@@ -175,7 +175,7 @@ class Expressions(State):
         # A slice is a new container, or, of an array, a view.
         if owner.bits in (0, TUPLE):
             return found
-        return join(found, box(found), owner)
+        return join(found, box(found))
 
     def on_Slice(self, node: ast.Slice, scope: Scope) -> Value:  # noqa: N802
         self._all([node.lower, node.upper, node.step], scope)
@@ -213,7 +213,7 @@ class Expressions(State):
         if name in GIVES:
             # It may be called, or be read: some names are both.
             inside = join(element(owner), owner) if name in ATTRIBUTES_ANY | ATTRIBUTES_FLAT else FLAT
-            method = Method(name, owner)
+            method = Method(name, without_chains(owner))
             return Value(inside.bits, frozenset({method}) | inside.calls)
         if name in ATTRIBUTES_TUPLE:
             return ROW

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import ast
 import sys
+from importlib import import_module
 from types import FunctionType, ModuleType
+from typing import Any
 
 from .bindings import Known, Module, flat_of
 from .calls import Calls
 from .plain import is_immutable
 from .scopes import Closure, Scope, scope_of
-from .source import Node, node_of
-from .trusted import Trusted, trusted
+from .source import Node
+from .trusted import Trusted, is_harmless_import, trusted
 from .values import (
     BOX,
     HOLDS_LIVE,
@@ -27,7 +29,6 @@ from .values import (
     anywhere,
     box,
     element,
-    held,
     join,
     needs_of,
 )
@@ -55,7 +56,7 @@ class Flow(Calls):
         self.is_last = True
         self._round()
         self._check_result(self.root.returns, "return")
-        self._check_result(Value(self.raised.bits & ~(IS_LIVE | HOLDS_LIVE), self.raised.calls), "raise")
+        self._check_result(Value(self.raised.bits & ~IS_LIVE, self.raised.calls), "raise")
 
     def _round(self) -> None:
         done: set[Scope] = set()
@@ -85,7 +86,7 @@ class Flow(Calls):
             if found.fn is not fn:
                 raise Refused(f"it uses two functions of the same code, {fn.__name__}()")
             return found
-        node, view = node_of(fn)
+        node, view = self.meanings.sources.node_of(fn)
         if not isinstance(node, ast.FunctionDef | ast.Lambda):
             raise Refused(f"it uses the coroutine function {fn.__name__}()")
         scope = scope_of(node, None, view, fn)
@@ -109,7 +110,8 @@ class Flow(Calls):
             raise Refused(f"it uses the name {name}, which is not bound")
         if name in scope.module_names or name not in fn.__code__.co_freevars:
             return self.meanings.of_global(fn.__globals__, name)
-        cell = (fn.__closure__ or ())[fn.__code__.co_freevars.index(name)]
+        cells: tuple[Any, ...] = fn.__closure__ or ()
+        cell = cells[fn.__code__.co_freevars.index(name)]
         try:
             item = cell.cell_contents
         except ValueError:
@@ -207,7 +209,7 @@ class Flow(Calls):
                 self.eval(handler.type, scope)
             if handler.name is not None:
                 # Errors of trusted functions hold texts, and keys, which nothing can change.
-                self.bind(scope, handler.name, join(Value(BOX | IS_LIVE), held(self.raised)))
+                self.bind(scope, handler.name, join(Value(BOX | IS_LIVE), self.raised))
             self.body(handler.body, scope)
         self.body(node.orelse, scope)
         self.body(node.finalbody, scope)
@@ -234,12 +236,12 @@ class Flow(Calls):
     def do_Import(self, node: ast.Import, scope: Scope) -> None:  # noqa: N802
         for alias in node.names:
             full = alias.name if alias.asname else alias.name.partition(".")[0]
-            if alias.name not in sys.modules:
+            if not _is_loaded(alias.name):
                 raise Refused(f"it imports {alias.name}, which is not loaded here yet (line {node.lineno})")
             self.bind(scope, alias.asname or full, self._module(full))
 
     def do_ImportFrom(self, node: ast.ImportFrom, scope: Scope) -> None:  # noqa: N802
-        if node.level or node.module not in sys.modules:
+        if node.level or node.module is None or not _is_loaded(node.module):
             raise Refused(f"it imports from {'.' * node.level}{node.module or ''} (line {node.lineno})")
         for alias in node.names:
             value = self.meanings.attribute(sys.modules[node.module], alias.name)
@@ -333,3 +335,9 @@ class Flow(Calls):
                 self.store(stored)
             case _:
                 raise Refused(f"it sets {ast.unparse(target)} (line {target.lineno})")
+
+
+def _is_loaded(name: str) -> bool:
+    if name not in sys.modules and is_harmless_import(name):
+        import_module(name)
+    return name in sys.modules

@@ -7,23 +7,26 @@ of what it may mean.
 from __future__ import annotations
 
 _FLAT = """
-as_posix replace bit_count bit_length capitalize casefold center conjugate count ctime date day decode digest
+as_posix replace bit_count bit_length capitalize casefold center count ctime date day decode digest
 encode end endswith expandtabs find format format_map from_bytes hex hexdigest index isalnum isalpha isascii isdecimal
 isdigit isdisjoint isidentifier isinteger is_integer islower isnumeric isoformat isoweekday isprintable
 isspace issubset issuperset istitle isupper joinpath join limit_denominator ljust lower lstrip pack ratio
 quick_ratio relative_to is_relative_to is_absolute removeprefix removesuffix rfind rindex rjust rstrip start
 startswith strip sub swapcase time timestamp title to_bytes toordinal total_seconds translate tzname
-upper utcoffset weekday with_name with_stem with_suffix zfill getvalue tell tobytes item
-all any argmax argmin argsort cumprod cumsum dot mean prod ptp searchsorted std sum var trace total
+upper utcoffset weekday with_name with_stem with_suffix zfill getvalue tell tobytes
+argmax argmin argsort mean searchsorted std total
 """
 _BOX = "findall groupdict rpartition rsplit split splitlines get_matching_blocks get_opcodes"
 _LIST = "difference intersection most_common symmetric_difference union tolist flatten copy"
 _TUPLE = "as_integer_ratio isocalendar span timetuple utctimetuple nonzero unpack subn group groups"
 _LIVES = "finditer"
-_LIVE = "elements fullmatch items iter iterfind itertext keys match search values scanner"
+_LIVE = "elements fullmatch items iter iterfind itertext keys match search values"
 _ANY = """
-astype clip expand find findtext get max min ravel repeat reshape round squeeze swapaxes transpose view diagonal
+astype clip conjugate expand find findtext get max min ravel repeat reshape round squeeze swapaxes
+transpose view diagonal
 """
+# Of an array of objects, which can only have been made here, they may give out such an object.
+_ARRAY = "all any cumprod cumsum dot item prod ptp sum trace var"
 _CHANGES = """
 add append appendleft byteswap clear compress decompress difference_update discard extend extendleft feed fill flush
 insert intersection_update itemset move_to_end partition pop popitem popleft read readline readlines remove reverse
@@ -40,6 +43,7 @@ _GIVES = {
         ("list", _LIST),
         ("live", _LIVE),
         ("any", _ANY),
+        ("array", _ARRAY),
     )
     for name in names.split()
 }

@@ -10,7 +10,7 @@ import pathlib
 import re
 import sys
 import uuid
-from collections.abc import Iterable
+from itertools import islice
 from typing import Any
 
 from .values import NEEDS_DEEP, NEEDS_PARTS
@@ -31,10 +31,13 @@ _TRAVELLING: frozenset[type] = frozenset(
         type(pathlib.Path()),
     }
 )
+_all_fixed = _FIXED.issuperset
+_CHANGEABLE: frozenset[type] = frozenset({list, set, dict, bytearray})
+_CONTAINERS = _CHANGEABLE | {tuple, frozenset, slice}
 _IMMUTABLE = _FIXED | _TRAVELLING
 _LOOKED_AT = 20_000
 """Parts that are looked at one by one, at most: about a millisecond, and the loop waits."""
-_SAMPLE = 200
+_SAMPLE = 64
 
 
 def refusal_of(args: tuple[Any, ...], kwargs: dict[str, Any], *, needs_immutable: int) -> str | None:
@@ -58,65 +61,55 @@ def refusal_of(args: tuple[Any, ...], kwargs: dict[str, Any], *, needs_immutable
 
 
 def _refusal(arg: Any, needs: int) -> str | None:
+    """The quick answer for a container of plain things, and for a plain thing that is no builtin."""
     kind = type(arg)
-    if kind is list or kind is tuple or kind is set or kind is frozenset:
-        if needs and needs != NEEDS_PARTS and (kind is list or kind is set):
-            return _changeable(kind)
-        kinds = set(map(type, arg)) if needs or len(arg) <= _SAMPLE else None
-        if kinds is not None and kinds <= _FIXED:
-            return None
-    elif kind is dict:
-        if needs and needs != NEEDS_PARTS:
-            return _changeable(kind)
-        if needs or len(arg) <= _SAMPLE:
-            kinds = set(map(type, arg.values()))
-            kinds.update(map(type, arg))
-            if kinds <= _FIXED:
+    if kind in _CONTAINERS:
+        is_free = not needs or needs == NEEDS_PARTS or kind not in _CHANGEABLE
+        if is_free and kind is not bytearray and kind is not slice and (needs or len(arg) <= _SAMPLE):
+            values = arg.values() if kind is dict else ()
+            if _all_fixed(map(type, arg)) and _all_fixed(map(type, values)):
                 return None
-    elif kind in _TRAVELLING:
-        return _no_naming(arg) if kind is datetime.datetime or kind is datetime.time else None
+    elif kind in _TRAVELLING and kind is not datetime.datetime and kind is not datetime.time:
+        return None
     return _walk(arg, needs)
 
 
 def _walk(arg: Any, needs: int) -> str | None:
-    is_bounded = not needs
-    left = _SAMPLE if is_bounded else _LOOKED_AT
-    # A part that must not be changed is looked at as if it were an argument that must not.
-    todo: list[tuple[Iterable[Any], int]] = [((arg,), needs)]
-    seen: set[int] = set()
+    left = _LOOKED_AT if needs else _SAMPLE
+    todo: list[tuple[Any, int]] = [(arg, needs)]
+    seen: set[tuple[int, int]] = set()
     while todo:
-        items, strict = todo.pop()
-        for item in items:
-            kind = type(item)
-            if kind in _FIXED:
-                left -= 1
-                if left < 0:
-                    break
-                continue
-            if id(item) in seen:
-                continue
-            seen.add(id(item))
-            left -= 1
-            inner = NEEDS_DEEP if strict else 0
-            if kind is list or kind is set or kind is dict or kind is bytearray:
-                if strict and strict != NEEDS_PARTS:
-                    return _changeable(kind)
-                if kind is dict:
-                    todo.append((item.keys(), inner))
-                    todo.append((item.values(), inner))
-                elif kind is not bytearray:
-                    todo.append((item, inner))
-            elif kind is tuple or kind is frozenset:
-                todo.append((item, inner if strict != NEEDS_PARTS else NEEDS_DEEP))
-            elif kind is slice:
-                todo.append(((item.start, item.stop, item.step), inner))
-            elif (why := _other(item, strict)) is not None:
+        item, strict = todo.pop()
+        if (id(item), strict) in seen:
+            continue
+        seen.add((id(item), strict))
+        kind = type(item)
+        if kind not in _CONTAINERS:
+            why = _other(item, strict)
+            if why is not None:
                 return why
+            continue
+        if strict and strict != NEEDS_PARTS and kind in _CHANGEABLE:
+            return _changeable(kind)
+        inner = NEEDS_DEEP if strict else 0
+        for parts in _parts(item, kind):
+            left -= len(parts)
             if left < 0:
-                break
-        if left < 0:
-            return None if is_bounded else "an argument is too large to look at every part of it"
+                if needs:
+                    return "an argument is too large to look at every part of it"
+                # Not a proof: the pickler looks at the rest.
+                parts = list(islice(parts, max(0, left + len(parts))))
+            if not _all_fixed(map(type, parts)):
+                todo.extend([(part, inner) for part in parts if type(part) not in _FIXED])
     return None
+
+
+def _parts(item: Any, kind: type) -> tuple[Any, ...]:
+    if kind is dict:
+        return item.keys(), item.values()
+    if kind is slice:
+        return ((item.start, item.stop, item.step),)
+    return () if kind is bytearray else (item,)
 
 
 def _other(item: Any, strict: int) -> str | None:
@@ -147,7 +140,7 @@ def may_travel(obj: object) -> bool:
     kind = type(obj)
     if kind in _TRAVELLING:
         return (kind is not datetime.datetime and kind is not datetime.time) or _no_naming(obj) is None
-    if kind in _FIXED or kind in (tuple, frozenset, list, dict, set, bytearray, slice):
+    if kind in _FIXED or kind in _CONTAINERS:
         return True
     module = kind.__module__
     if module == "numpy":

@@ -91,6 +91,14 @@ class Scope:
 
 def scope_of(node: Node, parent: Scope | None, view: View, fn: FunctionType | None = None) -> Scope:
     """The scope of a function or lambda, its names read from its body."""
+    found = view.names.get(node)
+    if found is None:
+        found = view.names[node] = _names_of(node)
+    names, outer, module_names, is_generator = found
+    return Scope(node, parent, view, fn, names, outer, module_names, is_generator=is_generator)
+
+
+def _names_of(node: Node) -> tuple[frozenset[str], frozenset[str], frozenset[str], bool]:
     args = node.args
     names = {item.arg for item in (*args.posonlyargs, *args.args, *args.kwonlyargs)}
     names.update(item.arg for item in (args.vararg, args.kwarg) if item is not None)
@@ -106,16 +114,13 @@ def scope_of(node: Node, parent: Scope | None, view: View, fn: FunctionType | No
             module_names.update(item.names)
         elif isinstance(item, ast.Yield | ast.YieldFrom):
             is_generator = True
-    return Scope(
-        node,
-        parent,
-        view,
-        fn,
-        frozenset(names),
-        frozenset(outer),
-        frozenset(module_names),
-        is_generator=is_generator,
-    )
+    return frozenset(names), frozenset(outer), frozenset(module_names), is_generator
+
+
+def without_chains(value: Value) -> Value:
+    """What a method or a partial keeps of its object: chains of such, which could grow for ever, end in Unknown."""
+    kept = frozenset(item for item in value.calls if not isinstance(item, Method | Bound))
+    return value if len(kept) == len(value.calls) else Value(value.bits, kept | {Unknown()})
 
 
 def _own_nodes(body: list[ast.stmt]) -> list[ast.AST]:

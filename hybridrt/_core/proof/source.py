@@ -28,6 +28,7 @@ class View:
         "codes",
         "has_late_annotations",
         "module",
+        "names",
         "nodes",
         "nonlocals",
         "rebound",
@@ -49,6 +50,8 @@ class View:
         self.nodes: dict[tuple[str, int], list[Node]] = {}
         self.rebound: set[str] = set()
         self.nonlocals: set[str] = set()
+        self.names: dict[Node, tuple[frozenset[str], frozenset[str], frozenset[str], bool]] = {}
+        """For each function that was looked at, as scopes.names_of found it."""
         self._parents: dict[ast.AST, ast.AST] | None = None
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Global):
@@ -101,8 +104,26 @@ class View:
         return any(node is item for item in self.tree.body)
 
 
-def view_of(namespace: dict[str, Any], file: str | None = None) -> View:
-    """The source of the module that owns ``namespace``; raises Refused where it has none."""
+class Sources:
+    """The sources that one proof reads: each is compared with its file once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, View] = {}
+
+    def view_of(self, namespace: dict[str, Any], file: str | None = None) -> View:
+        """The source of the module that owns ``namespace``; raises Refused where it has none."""
+        found = self._seen.get(id(namespace))
+        if found is None:
+            found = self._seen[id(namespace)] = _view_of(namespace, file)
+        return found
+
+    def node_of(self, fn: FunctionType) -> tuple[Node, View]:
+        """The one node of the module's source that compiles to the code of ``fn``; raises Refused where none does."""
+        view = self.view_of(fn.__globals__, fn.__code__.co_filename)
+        return _node_of(fn, view), view
+
+
+def _view_of(namespace: dict[str, Any], file: str | None) -> View:
     name = namespace.get("__name__")
     module = sys.modules.get(name) if isinstance(name, str) else None
     if module is None or vars(module) is not namespace:
@@ -122,10 +143,8 @@ def view_of(namespace: dict[str, Any], file: str | None = None) -> View:
     return known
 
 
-def node_of(fn: FunctionType) -> tuple[Node, View]:
-    """The one node of the module's source that compiles to the code of ``fn``; raises Refused where none surely is."""
+def _node_of(fn: FunctionType, view: View) -> Node:
     code = fn.__code__
-    view = view_of(fn.__globals__, code.co_filename)
     if code.co_filename != view.module.__dict__.get("__file__", code.co_filename):
         raise Refused("its code is not from the source of its module")
     key = (code.co_name, code.co_firstlineno)
@@ -139,7 +158,7 @@ def node_of(fn: FunctionType) -> tuple[Node, View]:
         nodes = [node for node in nodes if _covers(node, code)]
     if len(nodes) != 1:
         raise Refused("its source cannot be told from others on the same line")
-    return nodes[0], view
+    return nodes[0]
 
 
 def _covers(node: Node, code: CodeType) -> bool:
@@ -170,6 +189,21 @@ def binders(body: list[ast.stmt]) -> Iterator[tuple[str, ast.AST]]:
 
 
 def _bound_by(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]]:
+    yield from _names_bound(node, statement)
+    if isinstance(node, _COMPREHENSIONS):
+        # Its targets are its own; a walrus inside binds out here.
+        for inner in ast.walk(node):
+            if isinstance(inner, ast.NamedExpr):
+                yield inner.target.id, inner
+    elif isinstance(node, _SCOPES):
+        for outside in _outside(node):
+            yield from _bound_by(outside, node)
+    else:
+        for child in ast.iter_child_nodes(node):
+            yield from _bound_by(child, child if isinstance(child, ast.stmt) else statement)
+
+
+def _names_bound(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]]:
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             yield node.name, node
@@ -182,18 +216,6 @@ def _bound_by(node: ast.AST, statement: ast.AST) -> Iterator[tuple[str, ast.AST]
             yield name, node
         case ast.MatchMapping(rest=str(name)):
             yield name, node
-    if isinstance(node, _COMPREHENSIONS):
-        # Its targets are its own; a walrus inside binds out here.
-        for inner in ast.walk(node):
-            if isinstance(inner, ast.NamedExpr):
-                yield inner.target.id, inner
-        return
-    if isinstance(node, _SCOPES):
-        for outside in _outside(node):
-            yield from _bound_by(outside, node)
-        return
-    for child in ast.iter_child_nodes(node):
-        yield from _bound_by(child, child if isinstance(child, ast.stmt) else statement)
 
 
 def _outside(node: ast.AST) -> Iterator[ast.AST]:

@@ -40,6 +40,9 @@ class State:
         self.scopes: dict[tuple[int, int], Scope] = {}
         self.comprehensions: dict[tuple[int, int], Scope] = {}
         self.functions: dict[int, Scope] = {}
+        self.active: set[tuple[object, Value, int]] = set()
+        self.called_back: dict[tuple[object, Value, int], Value] = {}
+        """What a callable gives to the trusted function that calls it; such calls may go in a circle (``active``)."""
         self.root: Scope | None = None
 
     def seen(self, value: Value) -> Value:

@@ -1,10 +1,16 @@
 """Functions, classes and methods whose effect is known: of the builtins, the standard library and numpy.
 
-What a trusted function gives back is one of these: ``flat``, nothing that can hold an object; ``box``, a new container
-with new things in it; ``list``, a new container with elements of the arguments; ``live``, a new object that cannot be
-sent, which gives out elements of the arguments; ``lives``, one that gives out such objects; ``keep``, the same that gives out the arguments themselves; ``any``,
-perhaps an argument or a part of one, perhaps something new. A sign before it: ``!`` changes its first argument, and
-stores the others in it; ``~`` differs from one moment or process to the next, so no constant may come from it.
+What a trusted function gives back is one of these:
+
+    flat    nothing that can hold an object        box     a new container with new things in it
+    tuple   one that is immutable throughout       list    a new container with elements of the arguments
+    live    a new object that cannot be sent, which gives out elements of the arguments
+    lives   one that gives out such objects        keep    one that gives out the arguments themselves
+    any     perhaps an argument or a part of one, perhaps something new
+
+A sign before it: ``!`` changes its first argument, and stores the others in it; ``~`` differs from one moment or
+process to the next, so that no constant may come from it. Written in Python and not in the tables, a library's function
+is looked into like anyone else's.
 """
 
 from __future__ import annotations
@@ -16,17 +22,17 @@ from dataclasses import dataclass
 from types import BuiltinFunctionType, FunctionType, ModuleType
 
 _TABLE = """
+builtins any: slice sum
 builtins tuple: divmod
 builtins flat: len abs all any ascii bin bool bytes bytearray callable chr complex float format hasattr hex int
 builtins flat: isinstance issubclass oct ord pow range repr round str
-builtins list: dict frozenset list set slice sorted tuple sum
+builtins list: dict frozenset list set sorted tuple
 builtins live: enumerate filter iter map reversed zip
 builtins any: max min next
 builtins.int flat: from_bytes
 builtins.float flat: fromhex
 builtins.bytes flat: fromhex maketrans
 builtins.bytearray flat: fromhex
-builtins.str box: maketrans
 builtins.dict keep: fromkeys
 ast box: literal_eval
 ast flat: dump unparse
@@ -43,12 +49,11 @@ cmath tuple: polar
 cmath flat: acos acosh asin asinh atan atanh cos cosh exp isclose isfinite isinf isnan log log10 phase rect
 cmath flat: sin sinh sqrt tan tanh
 collections list: Counter OrderedDict defaultdict deque
-collections keep: ChainMap
-colorsys tuple: hls_to_rgb hsv_to_rgb rgb_to_hls rgb_to_hsv rgb_to_yiq yiq_to_rgb
 contextlib live: suppress
 copy any: copy
 copy box: deepcopy
-csv live: reader DictReader writer DictWriter
+csv keep: DictReader DictWriter
+csv live: reader writer
 datetime flat: date datetime time timedelta timezone
 datetime.date flat: fromisoformat fromordinal fromisocalendar
 datetime.date ~flat: fromtimestamp today
@@ -60,6 +65,7 @@ fnmatch flat: fnmatchcase translate
 fractions flat: Fraction
 functools any: reduce
 functools special: cmp_to_key partial
+operator any: concat
 operator special: itemgetter
 builtins special: type
 gzip flat: decompress
@@ -72,7 +78,8 @@ heapq list: nlargest nsmallest
 heapq live: merge
 hmac live: new
 hmac flat: compare_digest digest
-html flat: escape unescape
+html any: unescape
+html flat: escape
 io live: BytesIO StringIO
 itertools lives: groupby
 itertools live: accumulate batched chain combinations combinations_with_replacement compress cycle dropwhile filterfalse
@@ -85,18 +92,20 @@ json box: loads
 json flat: dumps
 keyword flat: iskeyword
 lzma flat: compress decompress
+math any: prod
 math tuple: frexp modf
 math flat: acos acosh asin asinh atan atan2 atanh ceil comb copysign cos cosh degrees dist erf erfc exp exp2 expm1 fabs
 math flat: factorial floor fmod fsum gamma gcd hypot isclose isfinite isinf isnan isqrt lcm ldexp lgamma log log10
-math flat: log1p log2 nextafter perm pow prod radians remainder sin sinh sqrt sumprod tan tanh trunc ulp
-operator flat: abs and_ concat contains countOf eq floordiv ge gt index indexOf inv invert le lshift lt mod ne neg
+math flat: log1p log2 nextafter perm pow radians remainder sin sinh sqrt sumprod tan tanh trunc ulp
+operator flat: abs and_ contains countOf eq floordiv ge gt index indexOf inv invert le lshift lt mod ne neg
 operator flat: not_ pos pow rshift sub truediv truth xor
 operator any: add getitem mul or_
 operator !flat: delitem setitem
 operator !any: iadd iand iconcat ifloordiv ilshift imatmul imod imul ior ipow irshift isub itruediv ixor
+posixpath any: commonprefix
 posixpath tuple: split splitext
-posixpath flat: basename commonprefix dirname isabs join normpath
-pathlib flat: PurePath PurePosixPath PureWindowsPath
+posixpath flat: basename dirname isabs join normpath
+pathlib flat: Path PosixPath WindowsPath PurePath PurePosixPath PureWindowsPath
 quopri flat: decodestring encodestring
 re tuple: subn
 re box: split
@@ -106,9 +115,10 @@ re lives: finditer
 re live: fullmatch match search
 shlex box: split
 shlex flat: join quote
+statistics any: median_grouped
+statistics list: quantiles
 statistics tuple: linear_regression
-statistics box: quantiles
-statistics flat: correlation covariance fmean geometric_mean harmonic_mean mean median_grouped
+statistics flat: correlation covariance fmean geometric_mean harmonic_mean mean
 statistics flat: pstdev pvariance stdev variance
 statistics any: median median_high median_low mode
 statistics list: multimode
@@ -122,27 +132,32 @@ textwrap box: wrap
 time ~tuple: gmtime localtime
 time ~flat: monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep
 time ~flat: thread_time thread_time_ns time time_ns
-unicodedata flat: bidirectional category combining decimal digit east_asian_width is_normalized lookup mirrored name
-unicodedata flat: normalize numeric decomposition
+unicodedata any: decimal digit name numeric
+unicodedata flat: bidirectional category combining east_asian_width is_normalized lookup mirrored
+unicodedata flat: normalize decomposition
+urllib.parse any: quote quote_plus urljoin urlunparse urlunsplit
 urllib.parse tuple: urldefrag urlparse urlsplit
 urllib.parse box: parse_qsl
-urllib.parse flat: quote quote_plus quote_from_bytes unquote unquote_plus unquote_to_bytes urlencode
-urllib.parse flat: urljoin urlunparse urlunsplit
+urllib.parse flat: quote_from_bytes unquote unquote_plus unquote_to_bytes urlencode
 urllib.parse box: parse_qs
 uuid flat: UUID uuid3 uuid5
 xml.etree.ElementTree box: fromstring XML fromstringlist
 xml.etree.ElementTree flat: tostring
 xml.sax.saxutils flat: escape quoteattr unescape
+builtins.str any: maketrans
 zlib flat: adler32 compress crc32 decompress
 zlib live: compressobj decompressobj
+numpy any: histogram
+numpy any: sum prod cumsum cumprod nansum any all dot inner outer tensordot vdot cross trace tril triu vander
 numpy any: full
-numpy tuple: histogram nonzero shape
-numpy flat: all allclose any arange argmax argmin argsort argwhere array_equal average bincount convolve corrcoef
-numpy flat: correlate count_nonzero cov cross cumprod cumsum digitize dot eye inner interp isclose
-numpy flat: lexsort linspace logspace matmul mean nanmean nansum ndim ones outer
-numpy flat: percentile prod ptp quantile searchsorted size std sum tensordot trace tri tril triu vdot vander var
+numpy tuple: nonzero shape
+numpy flat: allclose arange argmax argmin argsort argwhere array_equal average bincount convolve corrcoef
+numpy flat: correlate count_nonzero cov digitize eye interp isclose
+numpy flat: lexsort linspace logspace matmul mean nanmean ndim ones
+numpy flat: percentile ptp quantile searchsorted size std tri var
 numpy flat: zeros empty identity isin kron
-numpy any: array asarray ascontiguousarray atleast_1d atleast_2d broadcast_to clip column_stack compress concatenate copy
+numpy any: array asarray ascontiguousarray atleast_1d atleast_2d broadcast_to clip column_stack compress concatenate
+numpy any: copy
 numpy any: dstack einsum expand_dims flip fliplr flipud hstack meshgrid moveaxis pad ravel repeat reshape roll rot90
 numpy any: round sort split squeeze stack swapaxes take tile transpose unique vstack where zeros_like ones_like
 numpy any: empty_like full_like diff amax amin max min median nanmax nanmin float32 float64 int32 int64 uint8
@@ -222,20 +237,32 @@ _members: dict[
     str, Trusted
 ] = {}  # of classes, by dotted name: a class gives out a new object for them each time
 _classes: dict[str, type] = {}
-_unread: dict[str, list[tuple[str, list[str]]]] = {}
 _STDLIB = os.path.dirname(os.path.realpath(os.__file__))
 _PLAIN_EXCEPTIONS = frozenset(
     item for item in vars(builtins).values() if isinstance(item, type) and issubclass(item, Exception)
 )
 
 
+def _parsed() -> dict[str, list[tuple[str, list[str]]]]:
+    table: dict[str, list[tuple[str, list[str]]]] = {}
+    for line in _TABLE.strip().splitlines():
+        where, _, names = line.partition(":")
+        module, sign = where.split()
+        table.setdefault(module, []).append((sign, list(names.split())))
+    return table
+
+
+_unread = _parsed()
+_MODULES = frozenset(_unread)
+
+
+def is_harmless_import(name: str) -> bool:
+    """Whether a module is one of the tables', so that its import by the proof does nothing else."""
+    return name in _MODULES and name.partition(".")[0] in sys.stdlib_module_names
+
+
 def trusted(item: object) -> Trusted | None:
     """What the tables say of ``item``, None where they say nothing."""
-    if not _by_id and not _unread:
-        for line in _TABLE.strip().splitlines():
-            where, _, names = line.partition(":")
-            module, sign = where.split()
-            _unread.setdefault(module, []).append((sign, names.split()))
     for module in [name for name in _unread if _owner(name) is not None]:
         _read(module)
     found = _by_id.get(id(item))

@@ -16,7 +16,6 @@ from .bindings import Dependency, Known, Meanings
 from .flow import Flow
 from .methods import GIVES
 from .plain import is_immutable
-from .source import node_of
 from .state import State
 from .trusted import Trusted, trusted
 from .values import IS_LIVE, IS_TOP, NEEDS_DEEP, NEEDS_NOTHING, NEEDS_PARTS, Refused, Value, needs_of
@@ -143,9 +142,9 @@ def _check_name(fn: FunctionType, meanings: Meanings) -> None:
     owner = namespace[first]
     if len(rest) != 1 or not isinstance(owner, type):
         raise Refused(f"it is not at the top level of its module ({fn.__qualname__})")
-    node, view = node_of(fn)
+    node, view = meanings.sources.node_of(fn)
     bound = view.bindings.get(first, [])
-    if len(bound) != 1 or not isinstance(bound[0], ast.ClassDef) or bound[0].decorator_list:
+    if len(bound) != 1 or not isinstance(bound[0], ast.ClassDef):
         raise Refused(f"its module does not bind the name {first} once and for all")
     names = [item for item in bound[0].body if getattr(item, "name", None) == rest[0]]
     raw = vars(owner).get(rest[0])
