@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import _pydecimal
+import argparse
+import ast
+import difflib
 import importlib.util
+import inspect
+import statistics
 import sys
+import tarfile
+import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import pytest
 
 from hybridrt._core.proof import examine
+from hybridrt._core.proof.source import pieces
 
 Load = Callable[[str], ModuleType]
 
@@ -160,3 +169,40 @@ def test_the_proof_runs_nothing_of_the_function(load: Load) -> None:
     examine(module.f)
     log: Any = module.LOG
     assert log == []
+
+
+def _flat(code: CodeType) -> Iterator[CodeType]:
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield const
+            yield from _flat(const)
+
+
+@pytest.mark.parametrize(
+    "module",
+    [_pydecimal, argparse, ast, difflib, inspect, statistics, tarfile, typing],
+    ids=lambda module: module.__name__,
+)
+def test_in_pieces_it_is_the_same_as_in_one_go(module: ModuleType) -> None:
+    text = inspect.getsource(module)
+    found = list(pieces(text, "x.py"))
+    assert len(found) > 2
+    whole = ast.parse(text)
+    body = [statement for tree, _ in found for statement in tree.body]
+    assert [ast.dump(it, include_attributes=True) for it in body] == [
+        ast.dump(it, include_attributes=True) for it in whole.body
+    ]
+    parts = [part for _, code in found for part in _flat(code)]
+    expected = list(_flat(compile(text, "x.py", "exec", dont_inherit=True)))
+    assert parts == expected
+
+
+def test_a_statement_may_be_as_long_as_it_likes() -> None:
+    text = 'A = """\n' + "B = 1\n" * 300 + '"""\n' + "x = [\n" + "1,\n" * 300 + "]\n"
+    text += "if x:\n" + " y = 1\n" * 100 + "else:\n z = 2\n"
+    found = list(pieces(text, "x.py"))
+    statements = [it for tree, _ in found for it in tree.body]
+    assert [ast.unparse(it) for it in statements] == [ast.unparse(it) for it in ast.parse(text).body]
+    with pytest.raises(SyntaxError):
+        list(pieces(text + "x = (\n", "x.py"))
+    assert list(pieces("", "x.py")) == []
