@@ -17,7 +17,7 @@ from hybridrt._core.knowledge import (
     WAITS,
     Knowledge,
 )
-from hybridrt._core.proof import Verdict
+from hybridrt._core.proof.verdict import Verdict
 from hybridrt._core.sight import Sight
 
 MOVABLE = Verdict(True, "it changes nothing")

@@ -12,7 +12,7 @@ import pytest
 from hybridrt._core.function import Function, FunctionBook
 from hybridrt._core.knowledge import HOLDS, Knowledge
 from hybridrt._core.placement_profile import Profile
-from hybridrt._core.proof import Verdict
+from hybridrt._core.proof.verdict import Verdict
 from hybridrt._core.sight import Sight
 
 HOLDER = Sight(

@@ -23,7 +23,8 @@ import numpy as np
 import provable
 import pytest
 
-from hybridrt._core.proof import examine, may_travel, refusal_of
+from hybridrt._core.proof import examine
+from hybridrt._core.proof.plain import may_travel, refusal_of
 from hybridrt._core.proof.values import NEEDS_DEEP, NEEDS_NOTHING, NEEDS_PARTS
 
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from hybridrt._core.proof import examine, refusal_of
+from hybridrt._core.proof import examine
+from hybridrt._core.proof.plain import refusal_of
 from hybridrt._core.proof.values import NEEDS_DEEP, NEEDS_PARTS
 
 HEAD = """\

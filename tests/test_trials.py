@@ -11,7 +11,7 @@ import pytest
 from helpers import wait_until
 
 from hybridrt._core.function import Function
-from hybridrt._core.proof import Verdict
+from hybridrt._core.proof.verdict import Verdict
 from hybridrt._lanes.probe import Probe
 from hybridrt._lanes.trials import OnTrial, Report, cost_of_shipping
 

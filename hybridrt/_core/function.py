@@ -7,10 +7,12 @@ import inspect
 import weakref
 from collections.abc import Callable
 from types import CodeType, MethodType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .knowledge import Knowledge
-from .proof import Verdict
+
+if TYPE_CHECKING:
+    from .proof.verdict import Verdict
 
 PLAIN = "plain"
 COROUTINE = "coroutine"

@@ -13,9 +13,12 @@ functions on the line do not go to and fro.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from .proof import Verdict
 from .sight import HELD_SHARE, Sight
+
+if TYPE_CHECKING:
+    from .proof.verdict import Verdict
 
 QUICK_SECONDS = 150e-6
 """What takes less is done before a worker has it."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .proof import Verdict
+if TYPE_CHECKING:
+    from .proof.verdict import Verdict
+
 
 HELD_SHARE = 0.45
 """From this share of its time on a call is said to keep the GIL: those that do are at 0.59 to 1, others below 0.37."""

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from .._core.proof import may_travel
 from .packing import Refused, pickler
 
 
@@ -41,6 +40,8 @@ class StrictPickler(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         """For the pickler."""
+        from .._core.proof.plain import may_travel  # few programs ever need it
+
         if isinstance(obj, type) or callable(obj):
             # The type of an object that may travel, or what that one is rebuilt with; not an argument of its own.
             if self._granted and (obj in self._granted or _home(obj) in _REBUILDERS):

@@ -18,12 +18,11 @@ from typing import Any
 from .._core.function import Function
 from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
 from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
-from .._core.proof import examine, refusal_of
 from .._core.size_class import growth, size_class
 from .contract import Lane
 from .job import Job, ProcessJob
 from .probe import Probe
-from .trials import OnTrial, Report
+from .trials import OnTrial, Report, examined
 
 _FAR = 3
 """Classes of size apart: from there on nothing is presumed of what is not known yet."""
@@ -83,7 +82,7 @@ class Placing:
         is_too_dear = known.crashes > 0 or (known.was_away and known.held > DEAREST_LOOK_SECONDS)
         if is_too_dear and self._can_move:
             if function.verdict is None:
-                function.verdict = examine(fn)
+                function.verdict = examined(fn)
             known.confirm(function.verdict)
             if known.is_away:
                 return self._place_away(function, fn, args, kwargs)
@@ -96,9 +95,11 @@ class Placing:
         if verdict is None:
             # It is known from another runtime or program, or by another function that was made of the same code.
             return THREAD if function.knowledge.verdict is not None else TRIAL
-        if not verdict.is_movable or not verdict.still_holds():
+        if not verdict.is_movable:
             return THREAD
-        needs_immutable = verdict.needs_immutable
+        if not verdict.still_holds():
+            function.verdict = function.examiner = None
+            return TRIAL
         kind = type(fn)
         if kind is MethodType:
             return THREAD
@@ -106,7 +107,7 @@ class Placing:
             fn, args, kwargs = flattened(fn, args, kwargs)
             if type(fn) is MethodType:
                 return THREAD
-        if refusal_of(args, kwargs, needs_immutable=needs_immutable):
+        if verdict.refusal_of(args, kwargs):
             return THREAD
         return PROCESS
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import warnings
+from contextlib import suppress
 
 from .._core.placement_profile import Profile
 
@@ -29,17 +29,17 @@ def load(path: str) -> Profile:
 def save(path: str, text: str) -> None:
     """Replace the file, at once or not at all. Warns where that cannot be."""
     folder, name = os.path.split(os.path.abspath(path))
-    written = ""
+    beside = os.path.join(folder, f".{name}.{os.getpid()}")
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=folder, prefix=f".{name}.", delete=False
-        ) as file:
-            written = file.name
-            file.write(text)
-        os.replace(written, path)
+        try:
+            with open(beside, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(beside, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(beside)
+            raise
     except OSError as exc:
-        if written:
-            os.unlink(written)
         warnings.warn(
             f"hybridrt: what was learned of functions could not be saved (placement={path!r}): {exc}",
             RuntimeWarning,

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import thread_time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .._core.function import Function
 from .._core.knowledge import QUICK_SECONDS
-from .._core.proof import Verdict, examine, refusal_of
+from .._core.proof import examine
 from .._core.sight import Sight
 from .._core.size_class import size_class
 from .._engine.packing import Refused, pickle_to
 from .._engine.strict import Meter, strictly
 from .probe import Probe, Trial
 
+if TYPE_CHECKING:
+    from .._core.proof.verdict import Verdict
+
 _UNPICKLING = 1.5
 """What it takes to make a result of a pickle, in units of what it took to pickle it; 0.8 to 2, by what it is."""
+
+
+_one_at_a_time = threading.Lock()
+
+
+def _anew() -> None:
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_anew)  # the thread that had it is not there
+
+
+def examined(fn: Callable[..., Any]) -> Verdict:
+    """Whether ``fn`` may be moved, in any thread; takes milliseconds."""
+    with _one_at_a_time:
+        return examine(fn)
 
 
 class Report(NamedTuple):
@@ -80,7 +103,7 @@ class OnTrial:
         if trial.cpu > QUICK_SECONDS and trial.cpu > trial.waited:
             if verdict is None and function.examiner is None:
                 function.examiner = self
-                verdict = examine(self._fn)
+                verdict = examined(self._fn)
             if verdict is not None and verdict.is_movable:
                 shipping, obstacle = cost_of_shipping(args, kwargs, result, verdict)
         self._report(Report(function, trial, size_class(args), verdict, shipping, obstacle))
@@ -94,7 +117,7 @@ def cost_of_shipping(
     args: tuple[Any, ...], kwargs: dict[str, Any], result: object, verdict: Verdict
 ) -> tuple[float | None, str]:
     """CPU seconds to pickle what would be sent and to unpickle what would come back; or why it cannot be sent."""
-    refusal = refusal_of(args, kwargs, needs_immutable=verdict.needs_immutable)
+    refusal = verdict.refusal_of(args, kwargs)
     if refusal:
         return None, refusal
     try:

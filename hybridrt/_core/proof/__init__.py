@@ -19,12 +19,23 @@ an argument while the call is waiting; and a decorator that gives a function bac
 
 The tour: ``source`` finds the syntax tree that surely is the running code; ``bindings`` says what a global name
 means; ``values`` is the algebra of possibilities; ``state``, ``expressions``, ``calls`` and ``flow`` run a function
-on them; ``trusted`` and ``methods`` are the tables; ``plain`` judges arguments; ``verdict`` is the front.
+on them; ``trusted`` and ``methods`` are the tables; ``plain`` judges arguments; ``examination`` comes to a ``verdict``.
 """
 
 from __future__ import annotations
 
-from .plain import may_travel, refusal_of
-from .verdict import Verdict, examine
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Verdict", "examine", "may_travel", "refusal_of"]
+if TYPE_CHECKING:
+    from .verdict import Verdict
+
+
+def examine(fn: Callable[..., Any]) -> Verdict:
+    """Whether ``fn`` may be moved to a worker process: reads source text and takes milliseconds; never raises.
+
+    One at a time, in any thread. All that it takes is loaded with the first.
+    """
+    from .examination import examine as examine_now
+
+    return examine_now(fn)

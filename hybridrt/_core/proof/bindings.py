@@ -15,11 +15,9 @@ from .plain import is_immutable
 from .source import Sources, View
 from .trusted import Trusted, class_named, is_library, member, trusted
 from .values import FLAT, ROW, Refused, Value
+from .verdict import ABSENT, Dependency
 
-ABSENT: Any = object()
 """Stands for a name that a namespace does not have."""
-
-Dependency = tuple[dict[str, Any], str, Any]
 
 
 @dataclass(frozen=True, slots=True)
