@@ -167,7 +167,7 @@ def test_the_picture_is_recorded_and_drawn_and_drawn_again(tmp_path: Path) -> No
     text = " ".join(ElementTree.fromstring(drawn).itertext())  # noqa: S314  # our own
     assert all(guest.label in text for guest in recording.GUESTS)
     samples = json.loads(file.read_text())["samples"]
-    assert set(samples[mixes.RUN][-1]["lanes"]) == {guest.name for guest in recording.GUESTS}
+    assert set(samples[mixes.RUN][0][-1]["lanes"]) == {guest.name for guest in recording.GUESTS}
     svg.unlink()
     assert main(command) == 0
     assert svg.read_text() == drawn, "it was measured again, or is drawn in another way"
@@ -178,7 +178,7 @@ def test_a_function_that_moves_is_drawn_in_both_lanes() -> None:
     rows = [{"t": 0.5 * (n + 1), "done": 5, "late_ms": 1.0, "lanes": lane} for n, lane in enumerate(lanes)]
     machine = {"python": "P", "loop": "l", "cores": 2, "cpu": "", "system": "<S>", "date": "2026-01-01T00"}
     drawn = picture.draw(
-        {"seconds": 2.0, "machine": machine, "samples": {mixes.RUN: rows, mixes.THREAD: rows}}
+        {"seconds": 2.0, "machine": machine, "samples": {mixes.RUN: [rows], mixes.THREAD: [rows, rows]}}
     )
     bars = [
         element.get("class")
