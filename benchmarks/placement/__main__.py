@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace, names: list[str], keys: list[str]) -> 
         _tell("")
         print("\n".join(mixes.lines(figures)))
         return figures, list(mixes.verdicts(figures))
-    order = {"slices": 40 if options.quick else 300, "at_once": 1000, "loop": options.loop}
+    order = {"slices": 20 if options.quick else 100, "at_once": 1000, "loop": options.loop}
     costs = apart.carry_out("overhead", order)
     print("\n".join(overhead.lines(costs)))
     return costs, list(overhead.verdicts(costs))
