@@ -50,7 +50,9 @@ def test_clear_functions_are_placed_right(
     file = tmp_path / "found.json"
     only = [word for name in CLEAR for word in ("--only", name)]
     # Far more calls than the benchmark allows: beside other tests, little can be seen of each.
-    status = main(["labelled", "--runs", "1", "--calls", "30", "--no-busy", "--loop", loop, "--json", str(file), *only])
+    status = main(
+        ["labelled", "--runs", "1", "--calls", "30", "--no-busy", "--loop", loop, "--json", str(file), *only]
+    )
     told = capfd.readouterr().out
     saved = json.loads(file.read_text())
     (placed,) = ([Placed(**row) for row in run] for run in saved["found"])
