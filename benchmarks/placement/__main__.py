@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("part", choices=_PARTS, help="lateness: the labels themselves, measured without hybridrt")
     add("--runs", type=int, help="of the labelled set, each in a fresh process (5; with --quick 1)")
-    add("--rounds", type=int, help="of the mixes (5; with --quick 1)")
+    add("--rounds", type=int, help="of the mixes, or of recordings for the picture (5; with --quick 1)")
     add("--calls", type=int, default=5, help="of each function of the labelled set (%(default)s)")
     add("--at-once", type=int, default=1, help="functions of the labelled set in flight (%(default)s)")
     add("--processes", type=int, default=2, help="worker processes in the mixes (%(default)s)")
@@ -95,7 +95,7 @@ def _measure(options: argparse.Namespace, names: list[str], keys: list[str]) -> 
         _tell("")
         print("\n".join(mixes.lines(figures)))
         return figures, list(mixes.verdicts(figures))
-    order = {"slices": 40 if options.quick else 300, "at_once": 1000, "loop": options.loop}
+    order = {"slices": 20 if options.quick else 100, "at_once": 1000, "loop": options.loop}
     costs = apart.carry_out("overhead", order)
     print("\n".join(overhead.lines(costs)))
     return costs, list(overhead.verdicts(costs))
@@ -140,7 +140,12 @@ def _draw(options: argparse.Namespace) -> int:
     else:
         recorded = {
             "machine": machine.facts(options.loop, _PACKAGES),
-            **picture.record(options.loop, 2.0 if options.quick else 6.0, _tell),
+            **picture.record(
+                options.loop,
+                2.0 if options.quick else 6.0,
+                options.rounds or (1 if options.quick else 5),
+                _tell,
+            ),
         }
         _tell("")
         if options.json:

@@ -22,6 +22,7 @@ LEFT_OUT = {
     "ast.parse that returns the tree": "as dear to send as to make",
     "datetime.strptime, decimal in the current context": "pure but for a locale or a context that others may set",
     "a Random(seed) of its own": "pure, yet hard to tell from the shared generator",
+    "a lambda that only computes": "not of a module, but can be sent by value",
     "from 100 to 300 us of pure Python": "either lane will do",
 }
 """What is on the line, and why it has no label."""

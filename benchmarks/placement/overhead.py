@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import threading
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time, sleep
+from types import FunctionType
 from typing import Any
 
 import hybridrt
@@ -13,6 +17,9 @@ import hybridrt
 from ..goals import Verdict
 
 _LEARNING_CALLS = 40
+_PROBE = "hybridrt-probe"
+_PROBED_SECONDS = 2.0
+_lines = itertools.count(1)
 
 
 def quick() -> None:
@@ -78,6 +85,8 @@ async def carry_out(slices: int, at_once: int) -> dict[str, Any]:
                 "ways": ways,
             }
         found["idle"] = await _cpu_share()
+        found["probe_known"] = await _probe_share(rt, is_known=True)
+        found["probe_unknown"] = await _probe_share(rt, is_known=False)
     return found
 
 
@@ -115,6 +124,29 @@ async def _time(call: Callable[[], Awaitable[Any]], calls: int, at_once: int) ->
     return (perf_counter() - began) / calls * 1e6
 
 
+async def _probe_share(rt: hybridrt.Runtime, *, is_known: bool) -> float:
+    """The share of a CPU that the probe takes while one call follows the other, each of a function known or unknown."""
+    used, began = _probe_seconds(), perf_counter()
+    while perf_counter() - began < _PROBED_SECONDS:
+        # Code of its own each time: nothing is known of it.
+        code = spin.__code__.replace(co_firstlineno=next(_lines))
+        fn = spin if is_known else FunctionType(code, spin.__globals__)
+        await rt.run(fn, 12_000)
+    return (_probe_seconds() - used) / (perf_counter() - began)
+
+
+def _probe_seconds() -> float:
+    """CPU seconds of the probe so far; 0 where there is none, or the kernel does not tell."""
+    for thread in threading.enumerate():
+        if thread.name == _PROBE:
+            try:
+                stat = Path(f"/proc/self/task/{thread.native_id}/schedstat").read_text()
+            except OSError:
+                return 0.0
+            return int(stat.split()[0]) * 1e-9
+    return 0.0
+
+
 async def _cpu_share() -> float:
     """The share of a CPU that a runtime at rest takes, everything known."""
     began, used = perf_counter(), process_time()
@@ -135,6 +167,10 @@ def lines(found: dict[str, Any]) -> Iterator[str]:
                 f"  {name:<34}{where:>9}{way:>9}{f['run_us']:>10.2f}{f['direct_us']:>11.2f}{f['more_us']:>8.2f}"
             )
     yield f"  a runtime at rest, all known: {found['idle']:.3%} of a CPU"
+    yield (
+        f"  the probe, while one call of 1 ms follows the other: {found['probe_unknown']:.3%} of a CPU where each is "
+        f"of an unknown function, {found['probe_known']:.3%} where it is known"
+    )
 
 
 def verdicts(found: dict[str, Any]) -> Iterator[Verdict]:
@@ -151,3 +187,9 @@ def verdicts(found: dict[str, Any]) -> Iterator[Verdict]:
                 value=more,
                 is_met=is_met,
             )
+    for key, text, bound in (
+        ("probe_unknown", "share of a CPU that the probe takes, all unknown", 0.01),
+        ("probe_known", "share of a CPU that the probe takes, all known", 0.0001),
+    ):
+        value = float(found[key])
+        yield Verdict(text=text, sense="at most", bound=bound, unit="", value=value, is_met=value <= bound)

@@ -6,9 +6,11 @@ background and follows the reader's light or dark scheme.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from html import escape
 from math import log10
+from statistics import median
 from typing import Any
 
 from . import apart
@@ -16,7 +18,7 @@ from .mixes import RUN, THREAD
 from .recording import GROWS_AT, GUESTS
 
 _WIDTH, _MARGIN, _LEFT, _RIGHT = 900, 24, 190, 110
-_PANEL, _GAP, _ROW, _HEAD = 130, 46, 24, 84
+_PANEL, _GAP, _ROW, _HEAD = 130, 46, 24, 104
 _DECADES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
 _STYLE = """
@@ -51,20 +53,35 @@ text { fill: #f0f6fc }
 """
 
 
-def record(loop: str, seconds: float, tell: Callable[[str], None]) -> dict[str, Any]:
-    """The workload by ``run`` and with all in threads, each in a fresh process: what ``draw`` takes."""
-    samples = {}
-    for placement in (THREAD, RUN):
-        tell(f"recording: {placement}")
-        order = {"placement": placement, "seconds": seconds, "processes": 2, "loop": loop}
-        samples[placement] = apart.carry_out("recording", order)
+def record(loop: str, seconds: float, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
+    """The workload by ``run`` and with all in threads in turns, each in a fresh process: what ``draw`` takes."""
+    samples: dict[str, list[list[dict[str, Any]]]] = {THREAD: [], RUN: []}
+    for number in range(rounds):
+        for placement, of_placement in samples.items():
+            tell(f"recording {number + 1} of {rounds}: {placement}")
+            order = {"placement": placement, "seconds": seconds, "processes": 2, "loop": loop}
+            of_placement.append(apart.carry_out("recording", order))
     return {"seconds": seconds, "samples": samples}
+
+
+def _middle(rounds: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Window by window the median of all rounds, and the lane that most of them have seen."""
+    found = []
+    for windows in zip(*rounds, strict=False):
+        names = {name for window in windows for name in window["lanes"]}
+        lanes = {name: Counter(w["lanes"][name] for w in windows if name in w["lanes"]) for name in names}
+        found.append(
+            {key: median(window[key] for window in windows) for key in ("t", "done", "late_ms")}
+            | {"lanes": {name: of_name.most_common(1)[0][0] for name, of_name in lanes.items()}}
+        )
+    return found
 
 
 def draw(recorded: dict[str, Any]) -> str:
     """The whole SVG."""
     seconds: float = recorded["seconds"]
-    samples, machine = recorded["samples"], recorded["machine"]
+    samples = {placement: _middle(rounds) for placement, rounds in recorded["samples"].items()}
+    machine, count = recorded["machine"], len(recorded["samples"][RUN])
     inner = _WIDTH - _LEFT - _RIGHT
 
     def x(t: float) -> float:
@@ -90,7 +107,7 @@ def draw(recorded: dict[str, Any]) -> str:
     ]
     where = (
         f"{machine['python']}, {machine['loop']}, {machine['cores']} cores ({machine['cpu'] or machine['system']}), "
-        f"{str(machine['date'])[:10]}"
+        f"{str(machine['date'])[:10]}; medians of {count} recordings, in turns"
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" width="{_WIDTH}" height="{height}" '
@@ -127,7 +144,7 @@ def _log(value: float) -> float:
 
 
 def _axis(top: float, title: str, ticks: list[tuple[float, str]], y: Callable[[float], float]) -> list[str]:
-    parts = [f'<text class="title" x="{_MARGIN}" y="{top + 12}">{title}</text>']
+    parts = [f'<text class="title" x="{_MARGIN}" y="{top - 12}">{title}</text>']
     for value, label in ticks:
         at = top + y(value)
         parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{at:.1f}" y2="{at:.1f}"/>')

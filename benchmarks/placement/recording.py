@@ -15,6 +15,8 @@ from .catalogue import BY_NAME
 from .mixes import RUN, Watch, caller
 
 _WINDOW = 0.1
+_LONGER = 0.3
+"""Seconds that the calls go on after the last sample, which would else see some of them end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ async def carry_out(placement: str, seconds: float, processes: int) -> list[dict
             case = BY_NAME[guest.name]
             small = Case(case.name, case.fn, lambda: ("a word of 20 letters",), case.kind, case.why)
             called.add(guest.name)
-            while (now := perf_counter() - began) < seconds:
+            while (now := perf_counter() - began) < seconds + _LONGER:
                 is_small = guest is GUESTS[-1] and now < GROWS_AT * seconds
                 await call(small if is_small else case)
                 done += 1
@@ -77,7 +79,8 @@ async def carry_out(placement: str, seconds: float, processes: int) -> list[dict
                     for guest in GUESTS
                     if guest.name in called
                 }
-                now = perf_counter() - began
+                if (now := perf_counter() - began) > seconds:
+                    return
                 samples.append(
                     {"t": now, "done": done, "late_ms": max(late, default=0.0) * 1e3, "lanes": lanes}
                 )

@@ -165,6 +165,10 @@ def _counter() -> Callable[[int], int]:
     return count
 
 
+def _over_a_list(found: list[int]) -> Callable[[int], int]:
+    return lambda turns: burn(turns) + len(found)
+
+
 def in_identity(turns: int) -> int:
     return burn(turns) + threading.get_ident() % 2
 
@@ -236,5 +240,5 @@ _add("a closure that counts", _count, _turns, "changes what it closes over")
 _add("get_ident", in_identity, _turns, "asks which thread it is in")
 _add("a bound method", _account.deposit, _turns, "changes its object")
 _add("a callable object", _squares, _turns, "changes itself")
-_add("a lambda", lambda turns: burn(turns), _turns, "not a function of a module")
+_add("a lambda over a list", _over_a_list(_seen), _turns, "reads what others may change")
 _add("a partial of a method", functools.partial(_account.deposit, TURNS), tuple, "changes an object")
