@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import bisect
 import colorsys
 import contextvars
 import copy
+import csv
 import datetime
 import functools
 import hashlib
 import heapq
+import io
 import itertools
 import json
 import math
@@ -22,6 +25,7 @@ import struct
 import sys
 import threading
 import time
+import tokenize
 import zlib
 from collections import ChainMap, Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
@@ -844,6 +848,34 @@ def decorated_with_state(n: int) -> str:
 
 
 says("calls")(decorated_with_state)
+
+
+@says(PARTS)
+def middle(numbers: list[Any]) -> Any:
+    return statistics.median(numbers)
+
+
+@says(FRESH)
+def count_of_nodes(text: str) -> int:
+    return sum(1 for _ in ast.walk(ast.parse(text)))
+
+
+@says(FRESH)
+def count_of_tokens(text: str) -> int:
+    return sum(1 for _ in tokenize.generate_tokens(io.StringIO(text).readline))
+
+
+@says(FRESH)
+def total_of_csv(text: str) -> dict[str, float]:
+    totals: dict[str, float] = {}
+    for row in csv.DictReader(io.StringIO(text)):
+        totals[row["kind"]] = totals.get(row["kind"], 0.0) + float(row["price"])
+    return totals
+
+
+@says(DEEP)
+def rows_of_csv(text: str, missing: Any) -> list[Any]:
+    return list(csv.DictReader(io.StringIO(text), None, None, missing))
 
 
 # --- not written as a def ---

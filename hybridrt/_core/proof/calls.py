@@ -35,6 +35,10 @@ _STORES = frozenset({"append", "appendleft", "insert", "setdefault", "fill", "mo
 _STORES_ELEMENTS = frozenset({"extend", "extendleft", "update", "writelines", "subtract"})
 _TAKES_OUT = frozenset({"pop", "popitem", "popleft", "setdefault"})
 _CALLS_NOTHING = frozenset({"isinstance", "issubclass", "callable", "hasattr", "len", "repr", "str", "type"})
+_OF_ELEMENTS = frozenset(
+    {"statistics.median", "statistics.median_high", "statistics.median_low", "statistics.mode"}
+)
+"""They give back an element, or a number made of two."""
 _WITH_KEYWORDS = frozenset(
     {"dict", "collections.OrderedDict", "collections.Counter", "collections.defaultdict"}
 )
@@ -217,7 +221,9 @@ class Calls(Expressions):
     ) -> Value:
         live = Value(everything.bits & (IS_LIVE | HOLDS_LIVE))
         deeper = join(elements, element(elements))
-        match item.gives:
+        # Only what else it is given, for missing fields, comes out as it is.
+        gives = "live" if item.name == "csv.DictReader" and len(args) == 1 else item.gives
+        match gives:
             case "flat":
                 return FLAT
             case "tuple":
@@ -229,7 +235,7 @@ class Calls(Expressions):
             case "live" | "lives":
                 if item.name in ("map", "itertools.starmap"):
                     deeper = FLAT
-                lives = Value(HOLDS_LIVE) if item.gives == "lives" else FLAT
+                lives = Value(HOLDS_LIVE) if gives == "lives" else FLAT
                 # A keyword may be what comes out at the start, or where there is nothing else.
                 return join(Value(IS_LIVE), held(join(deeper, given, *keywords.values())), lives)
             case "keep":
@@ -263,6 +269,8 @@ class Calls(Expressions):
             return join(element(args[0]), keywords.get("default", FLAT), keywords.get(None, FLAT))
         if item.name in ("max", "min"):
             return join(*args, element(args[0]) if args else FLAT)
+        if item.name in _OF_ELEMENTS and args and not keywords:
+            return element(args[0])
         if item.name == "sum":
             # Nothing but a number can be added to the 0 that it starts from. Any other start may be given back.
             start = join(*args[1:], *keywords.values())

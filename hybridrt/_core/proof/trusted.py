@@ -37,6 +37,7 @@ builtins.dict keep: fromkeys
 ast box: literal_eval
 ast flat: dump unparse
 ast box: parse
+ast live: iter_child_nodes walk
 base64 flat: a85decode a85encode b16decode b16encode b32decode b32encode b64decode b64encode b85decode b85encode
 base64 flat: standard_b64decode standard_b64encode urlsafe_b64decode urlsafe_b64encode
 binascii flat: a2b_base64 b2a_base64 a2b_hex b2a_hex hexlify unhexlify crc32 crc_hqx
@@ -129,6 +130,7 @@ struct live: Struct
 struct live: iter_unpack
 textwrap flat: dedent fill indent shorten
 textwrap box: wrap
+tokenize live: generate_tokens
 time ~tuple: gmtime localtime
 time ~flat: monotonic monotonic_ns perf_counter perf_counter_ns process_time process_time_ns sleep
 time ~flat: thread_time thread_time_ns time time_ns
