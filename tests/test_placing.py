@@ -22,7 +22,7 @@ from hybridrt._core.sight import Sight
 
 N = 100_000
 """Some milliseconds of computing."""
-MANY = 60
+MANY = 3000
 """Calls after which a place is found, also where the machine is so busy that the probe hardly has a CPU."""
 
 needs_gil = pytest.mark.skipif(is_gil_off(), reason="nothing keeps a GIL from others where there is none")
