@@ -13,7 +13,7 @@ SHELL := /bin/bash
 # Two test runs side by side would measure each other, and both would build the same environment.
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-quick test-more lint types format examples bench profile failures chaos clean .venv
+.PHONY: help demo test test-quick test-more lint types format examples bench profile failures chaos placement clean .venv
 
 BIN := .venv/bin
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
@@ -109,6 +109,9 @@ failures: .venv ## what hybridrt and its peers do when things go wrong, found ou
 
 chaos: .venv ## thousands of calls under random kills, cancels and limits, and a ledger of what really ran (ARGS="--seeds 50")
 	@$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+placement: .venv ## whether `run` puts a labelled set of functions where they belong (ARGS="--help")
+	@$(BIN)/python -m benchmarks.placement $(or $(ARGS),labelled)
 
 clean: ## what make and the tools made
 	rm -rf .venv .venvs .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

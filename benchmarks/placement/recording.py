@@ -71,15 +71,18 @@ async def carry_out(placement: str, seconds: float, processes: int) -> list[dict
 
         async def sample() -> None:
             nonlocal done
+            number = 0
             while True:
-                await asyncio.sleep(_WINDOW)
+                # Windows that do not slip: those of other recordings are laid beside them.
+                number += 1
+                await asyncio.sleep(max(0.0, began + number * _WINDOW - perf_counter()))
                 late, watch.lateness = watch.lateness, []
                 lanes = {
                     guest.name: rt.explain(BY_NAME[guest.name].fn).lane if placement == RUN else "thread"
                     for guest in GUESTS
                     if guest.name in called
                 }
-                if (now := perf_counter() - began) > seconds:
+                if (now := perf_counter() - began) > seconds + _WINDOW:
                     return
                 samples.append(
                     {"t": now, "done": done, "late_ms": max(late, default=0.0) * 1e3, "lanes": lanes}
