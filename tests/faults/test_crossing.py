@@ -152,6 +152,7 @@ BAD_ARGUMENTS = {
 }
 
 
+@pytest.mark.shares_a_runtime
 @pytest.mark.parametrize("what", BAD_ARGUMENTS)
 async def test_an_argument_that_cannot_be_pickled_is_refused_at_once(scene: Scene, what: str) -> None:
     where, why = BAD_ARGUMENTS[what]
