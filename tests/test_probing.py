@@ -141,8 +141,13 @@ def test_a_module_that_is_not_there_is_refused(zygote: Zygote) -> None:
 
 def test_one_that_hangs_is_killed_with_what_it_has_started(zygote: Zygote, tmp_path: Path) -> None:
     zygote.tell("path", [install(tmp_path, lib_hangs="import signal\nwhile True: signal.pause()"), *sys.path])
-    assert verdict(zygote, "colorsys", "lib_hangs", seconds=0.1) == (1, "does not come to an end")
-    assert children(zygote) == []
+    seconds, at = 0.1, 0
+    while at == 0 and seconds < PATIENCE:  # a busy machine may still be at colorsys
+        at, why = verdict(zygote, "colorsys", "lib_hangs", seconds=seconds)
+        assert why == "does not come to an end"
+        assert children(zygote) == []
+        seconds *= 4
+    assert at == 1
 
 
 def test_forks_go_on_while_a_probe_hangs_and_it_goes_with_the_zygote(tmp_path: Path) -> None:
