@@ -105,6 +105,7 @@ async def test_without_shared_memory_a_pickle_takes_too_much_as_well(
         assert await rt.to_process(os.getpid) == pid
 
 
+@COARSE
 async def test_shared_memory_does_not_count() -> None:
     async with Runtime(processes=1, worker_memory_limit=LIMIT, preload=("hungry",)) as rt:
         for fn, args in ONLY_IN_BAND:
