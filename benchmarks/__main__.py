@@ -18,7 +18,7 @@ from .results import Results
 
 _QUICK = Scale(
     calls=100,
-    at_once=2000,
+    at_once=1000,
     seconds=0.0,
     fresh=2,
     trips=1,
