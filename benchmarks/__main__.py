@@ -13,11 +13,12 @@ from . import goals, machine, picture, report, runner
 from .contestants import everybody
 from .contestants.contract import Contestant
 from .measurements import MEASUREMENTS, Scale
+from .progress import Progress
 from .results import Results
 
 _QUICK = Scale(
     calls=100,
-    at_once=2000,
+    at_once=1000,
     seconds=0.0,
     fresh=2,
     trips=1,
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         # An end by SIGTERM takes the same way out as Ctrl-C: the cell under way is cleared away.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
         facts = machine.facts(plan.loop, _PACKAGES)
-        results = Results(facts, plan.scale, plan.rounds, runner.run(plan, _tell))
+        results = Results(facts, plan.scale, plan.rounds, runner.run(plan, Progress()))
     found = goals.verdicts(results)
     if options.quick and not options.load:
         print("Quick and rough: one round, small sizes; most peers stand in the rows of calls at once only.")
@@ -126,17 +127,13 @@ def _list(contestants: dict[str, type[Contestant]]) -> None:
     print("measurements")
     for measurement in MEASUREMENTS.values():
         titles = "; ".join(figure.title for figure in measurement.figures)
-        print(f"  {measurement.key:<26}{titles.replace('{at_once:,}', 'many')}")
+        rounds = f"at most {measurement.rounds}" if measurement.rounds else "all rounds"
+        print(f"  {measurement.key:<26}{rounds:<12}{titles.replace('{at_once:,}', 'many')}")
     print("contestants")
     for contestant in contestants.values():
         print(
             f"  {contestant.key:<26}{contestant.lane:<9}{contestant.label:<42}{', '.join(contestant.takes)}"
         )
-
-
-def _tell(progress: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r\033[K{progress}", end="", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

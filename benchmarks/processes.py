@@ -1,4 +1,7 @@
-"""Processes told by a mark in their environment, which all that a marked process starts inherits. Linux only."""
+"""Processes told by a mark in their environment, which all that a marked process starts inherits, or by their group.
+
+Linux only, but for ``is_group_running``.
+"""
 
 from __future__ import annotations
 
@@ -54,6 +57,21 @@ def kill_marked(mark: str, session: int | None = None) -> None:
 def is_alive(pid: int) -> bool:
     """Whether it runs, or could; a zombie does not."""
     return (_fields(f"/proc/{pid}/stat") or [b"Z"])[0] not in b"ZX"
+
+
+def is_group_running(group: int) -> bool:
+    """Whether a process of this group runs. Zombies do not count: not every first process reaps orphans at once."""
+    try:
+        os.killpg(group, 0)
+    except OSError:
+        return False
+    if not os.path.exists("/proc/self/stat"):
+        return True
+    return any(
+        int(fields[2]) == group and fields[0] not in b"ZX"
+        for name in os.listdir("/proc")
+        if name.isdigit() and (fields := _fields(f"/proc/{name}/stat"))
+    )
 
 
 def wants_cpu(pid: int) -> bool:

@@ -23,6 +23,7 @@ def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterato
         "'vs': how many times as good; "
         "'of the floor': 100 % is the least that a call can cost."
     )
+    yield f"It took {_clock(results.seconds())}, in {len(results.outcomes)} interpreters one after the other."
     for measurement in MEASUREMENTS.values():
         told = False
         for figure in measurement.figures:
@@ -32,7 +33,8 @@ def lines(results: Results, contestants: dict[str, type[Contestant]]) -> Iterato
                     told = True
                     yield ""
                     yield from textwrap.wrap(
-                        f"-- {measurement.key}: {measurement.what.format(**asdict(results.scale))}",
+                        f"-- {measurement.key}: {measurement.what.format(**asdict(results.scale))}"
+                        f"{_fewer(measurement, results.rounds)}",
                         118,
                         subsequent_indent="   ",
                     )
@@ -79,6 +81,19 @@ def _table(
         yield f"{mark}{contestant.label:<{_LABEL}}" + "".join(
             f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
         )
+
+
+def _fewer(measurement: Measurement, rounds: int) -> str:
+    """That it had fewer rounds than the others, where that is so."""
+    if measurement.rounds is None or measurement.rounds >= rounds:
+        return ""
+    return f" ({measurement.rounds} round{'s' * (measurement.rounds != 1)})"
+
+
+def _clock(seconds: float) -> str:
+    """``9 min 05 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02} s"
 
 
 def _plain(value: float) -> str:

@@ -47,6 +47,10 @@ class Results:
         row = self.row(measurement, contestant, figure)
         return row.value if row else None
 
+    def seconds(self) -> float:
+        """What all cells together took; none runs beside another."""
+        return sum(outcome.seconds for outcome in self.outcomes)
+
     def errors(self) -> dict[tuple[str, str], str]:
         """By measurement and contestant: why it has no figures, or none after some round."""
         return {(o.measurement, o.contestant): o.error for o in self.outcomes if o.error is not None}

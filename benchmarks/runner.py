@@ -8,14 +8,17 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from time import monotonic, sleep
 
 from .cell import COMMAND, MARK, Order
 from .contestants.contract import Contestant
 from .measurements import MEASUREMENTS, Scale
+from .processes import is_group_running
+from .progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 _START_SECONDS = 10.0
@@ -83,22 +86,27 @@ class Outcome:
     """What the cell took, with its start and its end."""
 
 
-def run(plan: Plan, tell: Callable[[str], None]) -> list[Outcome]:
+def run(plan: Plan, progress: Progress) -> list[Outcome]:
     """Run the plan. A contestant that failed in a measurement is not tried there again."""
     outcomes: list[Outcome] = []
     failed: set[tuple[str, str]] = set()
     cells = list(plan.cells())
-    for at, (number, measurement, contestant) in enumerate(cells):
-        if (measurement, contestant) in failed:
-            continue
-        tell(f"{at + 1}/{len(cells)}  round {number + 1}  {measurement}  {contestant}")
-        order = Order(measurement, contestant, plan.loop, plan.added, plan.scale, plan.seconds)
-        began = monotonic()
-        figures, error = run_cell(order)
-        if error is not None:
-            failed.add((measurement, contestant))
-        outcomes.append(Outcome(number, measurement, contestant, figures, error, monotonic() - began))
-    tell("")
+    at = 0
+    for (number, measurement), group in groupby(cells, key=lambda cell: cell[:2]):
+        done: list[Outcome] = []
+        for _, _, contestant in group:
+            at += 1
+            if (measurement, contestant) in failed:
+                continue
+            progress.begins(at, len(cells), number, measurement, contestant)
+            order = Order(measurement, contestant, plan.loop, plan.added, plan.scale, plan.seconds)
+            began = monotonic()
+            figures, error = run_cell(order)
+            if error is not None:
+                failed.add((measurement, contestant))
+            done.append(Outcome(number, measurement, contestant, figures, error, monotonic() - began))
+        progress.has_done(number, measurement, len(done), sum(outcome.seconds for outcome in done))
+        outcomes += done
     return outcomes
 
 
@@ -142,18 +150,16 @@ def _read_answer(out: str, err: str, exitcode: int) -> tuple[dict[str, float], s
 def _end_group(cell: subprocess.Popen[bytes]) -> None:
     """Kill it if it runs still, and what it left in its session (which has its id) if that does not go by itself."""
     if cell.poll() is None:
-        _signal_group(cell.pid, signal.SIGKILL)
+        _kill_group(cell.pid)
         cell.wait()
     end = monotonic() + _FAREWELL_SECONDS
-    while _signal_group(cell.pid, 0) and monotonic() < end:
-        sleep(0.002)
-    _signal_group(cell.pid, signal.SIGKILL)
+    while is_group_running(cell.pid) and monotonic() < end:
+        sleep(0.005)
+    _kill_group(cell.pid)
 
 
-def _signal_group(group: int, number: int) -> bool:
-    """Whether there is anybody in the group."""
+def _kill_group(group: int) -> None:
     try:
-        os.killpg(group, number)
+        os.killpg(group, signal.SIGKILL)
     except ProcessLookupError:
-        return False
-    return True
+        pass  # nobody is left

@@ -20,8 +20,8 @@ from loops import LOOPS
 
 PATIENCE = 2.0  # seconds for what is on its way out (a reaped child, a closing thread) to be gone
 ON_LINUX = Path("/proc/self/fd").is_dir()
-# What the interpreter opens once and keeps; it belongs to nobody's test.
-OPENED_ONCE = ("/dev/null", "/dev/urandom", "/dev/random", "/proc/")
+# What the interpreter opens once and keeps; it belongs to nobody's test. libffi opens itself at ctypes' first callback.
+OPENED_ONCE = re.compile(r"/dev/(null|u?random)|/proc/|.*/libffi\.so")
 KEPT_BY_A_RUNTIME = "thread hybridrt-porter|/memfd:hybridrt-arena"
 # Inherited by every process that a test starts, so that one whose parent died can still be told for ours.
 MARK = f"TESTS_OF_HYBRIDRT={os.getpid()}"
@@ -117,7 +117,7 @@ def _descriptors() -> Iterator[str]:
             target = os.readlink(f"/proc/self/fd/{fd}")
         except FileNotFoundError:  # the one that listdir itself had open
             continue
-        if not target.startswith(OPENED_ONCE):
+        if not OPENED_ONCE.match(target):
             yield f"descriptor {fd} ({target})"
 
 

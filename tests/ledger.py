@@ -18,5 +18,6 @@ def keep(path: str, number: int, seconds: float) -> int:
 
 def _append(path: str, text: str) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(fd, f"{text}\n".encode())
+    # All of one size, so that none is in two pages: a kill may come between these, and tear it.
+    os.write(fd, f"{text:<31}\n".encode())
     os.close(fd)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from helpers import until
 
 import hybridrt
 from benchmarks import goals, report
@@ -20,6 +23,7 @@ from benchmarks.cell import Order
 from benchmarks.contestants import everybody
 from benchmarks.goals import GOALS, verdicts
 from benchmarks.measurements import MEASUREMENTS, Figure, Scale
+from benchmarks.processes import is_group_running
 from benchmarks.results import Results, better_by
 from benchmarks.runner import Outcome, Plan, run_cell
 
@@ -82,6 +86,7 @@ CONTESTANTS = [Failing, Absent, Dying, Hanging]
 @dataclass
 class Run:
     text: str
+    progress: str
     saved: dict[str, Any]
     json: Path
     picture: ElementTree.Element
@@ -128,7 +133,7 @@ def finished(extra: Path) -> Run:
     done = run(*TINY, "--rounds", "1", *only, "--add", "extra_contestants", *files, path=extra)
     assert done.returncode == 0, done.stderr
     saved = json.loads((extra / "run.json").read_text())
-    return Run(done.stdout, saved, extra / "run.json", parse(extra / "run.svg"))
+    return Run(done.stdout, done.stderr, saved, extra / "run.json", parse(extra / "run.svg"))
 
 
 def test_every_figure_of_those_who_did_well_is_there(finished: Run) -> None:
@@ -174,6 +179,18 @@ def test_who_fails_is_reported_with_the_reason(finished: Run) -> None:
         assert error in finished.text
 
 
+def test_progress_is_a_line_for_each_measurement_where_there_is_no_terminal(finished: Run) -> None:
+    told = finished.progress.splitlines()
+    assert [line.split()[:3] for line in told] == [["round", "1", key] for key in MEASURED]
+    assert all(" s in all" in line for line in told)
+
+
+def test_the_report_says_how_long_the_run_took(finished: Run) -> None:
+    outcomes = finished.saved["outcomes"]
+    minutes, seconds = divmod(round(sum(o["seconds"] for o in outcomes)), 60)
+    assert f"It took {minutes} min {seconds:02} s, in {len(outcomes)} interpreters" in finished.text
+
+
 def test_the_machine_is_saved_beside_the_figures(finished: Run) -> None:
     machine = finished.saved["machine"]
     assert machine["versions"]["hybridrt"]
@@ -200,6 +217,18 @@ def test_a_saved_run_is_reported_and_drawn_again(finished: Run, extra: Path) -> 
     again = run("--load", str(finished.json), "--picture", str(extra / "again.svg"), path=extra)
     assert again.stdout.partition("  Goals")[2] == finished.text.partition("  Goals")[2] != ""
     parse(extra / "again.svg")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="zombies are told by /proc")
+async def test_a_group_of_zombies_does_not_run() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, process_group=0
+    ) as leader:
+        assert is_group_running(leader.pid)
+        os.killpg(leader.pid, signal.SIGKILL)
+        await until(lambda: not is_group_running(leader.pid))
+        os.killpg(leader.pid, 0)  # a signal still reaches it, for nobody has waited for it as yet
+    assert not is_group_running(leader.pid)
 
 
 def test_who_hangs_is_ended_with_all_that_it_started(extra: Path) -> None:
@@ -231,6 +260,9 @@ def test_the_list_names_everything(tmp_path: Path) -> None:
     listed = run("--list", path=tmp_path).stdout
     for key in (*everybody(), *MEASUREMENTS):
         assert f"  {key} " in listed
+    for measurement in MEASUREMENTS.values():
+        rounds = f"at most {measurement.rounds} " if measurement.rounds else "all rounds "
+        assert re.search(rf"  {measurement.key} +{rounds}", listed)
 
 
 def test_the_tables_name_only_what_there_is() -> None:
@@ -292,6 +324,18 @@ def test_what_is_counted_is_not_counted_again_in_each_round() -> None:
     plan = Plan(("one", "syscalls-one"), everybody(), 3, "asyncio", (), Scale(), 1.0)
     rounds = [(number, measurement) for number, measurement, key in plan.cells() if key == "hybridrt-process"]
     assert rounds == [(0, "one"), (0, "syscalls-one"), (1, "one"), (2, "one")]
+
+
+def test_the_report_says_which_rows_had_fewer_rounds() -> None:
+    outcomes = [
+        Outcome(0, "one", "hybridrt-process", {"us": 1.0}, None, 70.2),
+        Outcome(0, "syscalls-one", "hybridrt-process", {"calls": 5.0}, None, 1.0),
+    ]
+    machine = {"python": "", "loop": "", "cores": 1, "cpu": "x", "load": 0, "date": ""}
+    text = " ".join("\n".join(report.lines(Results(machine, Scale(), 5, outcomes), everybody())).split())
+    assert "It took 1 min 11 s" in text
+    assert text.count("(1 round)") == 1
+    assert "same run without them (1 round)" in text
 
 
 def test_peers_that_nobody_is_compared_with_take_every_other_round() -> None:

@@ -99,11 +99,13 @@ async def test_without_shared_memory_a_pickle_takes_too_much_as_well(
             for _ in range(2):
                 with pytest.raises(MemoryError) as caught:
                     await rt.to_process(fn, *args)
-                assert "worker_memory_limit" in caught.value.__notes__[0]
+                # From 3.14 on pickle itself notes what it was at.
+                assert any("worker_memory_limit" in note for note in caught.value.__notes__)
         assert await rt.to_process(one_block, MB) == MB
         assert await rt.to_process(os.getpid) == pid
 
 
+@COARSE
 async def test_shared_memory_does_not_count() -> None:
     async with Runtime(processes=1, worker_memory_limit=LIMIT, preload=("hungry",)) as rt:
         for fn, args in ONLY_IN_BAND:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -12,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.chaos import judge, leftovers
+from benchmarks.chaos import judge, leftovers, tasks
 from benchmarks.chaos.__main__ import _without_expected
 from benchmarks.chaos.plan import Call, Storm, draw
-from benchmarks.chaos.tasks import BEGIN, END
+from benchmarks.chaos.tasks import BEGIN, END, LINE_BYTES
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
 
@@ -141,6 +142,20 @@ def test_a_torn_line_of_the_ledger_is_no_line(tmp_path: Path) -> None:
     path.write_text(f"{BEGIN} 7 1 5{END} 7 1 6\n")
     with pytest.raises(ValueError, match="too many values"):
         judge.read(path)
+
+
+def test_no_line_of_the_ledger_is_in_two_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "ledger"
+    opened: dict[str, int] = {}
+    monkeypatch.setattr(tasks, "_open", opened)
+    for number in (1, 20_000, 999_999_999):
+        tasks.quick(str(path), number, 0.0)
+    os.close(opened[str(path)])
+    assert [len(line) for line in path.read_bytes().splitlines(keepends=True)] == [LINE_BYTES] * 6
+    assert resource.getpagesize() % LINE_BYTES == 0
+    assert {number: [line.what for line in lines] for number, lines in judge.read(path).items()} == {
+        number: [BEGIN, END] for number in (1, 20_000, 999_999_999)
+    }
 
 
 def test_what_is_left_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

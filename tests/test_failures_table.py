@@ -50,9 +50,9 @@ def test_our_row_is_what_we_promise(tmp_path: Path) -> None:
     assert verdicts.row(probes) == OURS
     # So much was really there to be seen.
     assert probes["segfault"]["bad"]["error"] == "WorkerCrashed"
-    assert (
-        len(probes["killed-idle"]["there"]) == len(probes["killed-busy"]["there"]) == 3
-    )  # a zygote, two workers
+    for probe in ("killed-idle", "killed-busy"):
+        # A zygote and two workers; one that finds out what may be preloaded may be there as well.
+        assert len(probes[probe]["there"]) in (3, 4)
     assert probes["killed-grandchild"]["there"][str(probes["killed-grandchild"]["pids"][0])] == "sleep 600"
     assert probes["cancel-c"]["killed"]
     assert not probes["cancel-python"]["killed"]

@@ -102,6 +102,7 @@ GOOD = {
     "is seeded": "import random; generator = random.Random(7)",
     "belongs to Python": "import asyncio, multiprocessing, logging, random, secrets, ssl, uuid, tempfile",
     "keeps nothing open": "import socket\nwith socket.socket() as sock: sock.bind(('127.0.0.1', 0))",
+    "is ctypes' library": "import os\nheld = open(os.path.join(os.path.dirname(__file__), 'libffi.so.8.1.0'), 'w')",
     "forks well": "import os; os.register_at_fork(before=int, after_in_child=int)",
     "warns nobody": "import warnings; warnings.simplefilter('ignore'); warnings.warn('old')",
 }
@@ -122,14 +123,20 @@ def test_what_brings_code_of_a_project_is_refused(zygote: Zygote, tmp_path: Path
 def test_numpy_is_clean_with_its_random_numbers_and_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
     zygote = Zygote()
-    assert verdict(zygote, "numpy", "numpy.random") == (0, "")
-    zygote.close()
+    try:
+        assert verdict(zygote, "numpy", "numpy.random") == (0, "")
+    finally:
+        zygote.close()
 
 
-def test_what_no_worker_could_import_is_refused(zygote: Zygote, tmp_path: Path) -> None:
+def test_what_no_worker_could_import_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MIMALLOC_ARENA_RESERVE", "0")  # as a runtime does where there is no GIL
+    zygote = Zygote()
     zygote.tell("conditions", Conditions(memory_limit=64_000_000))
     zygote.tell("path", [install(tmp_path, lib_large="held = bytearray(200_000_000)"), *sys.path])
-    assert verdict(zygote, "colorsys", "lib_large") == (1, "raises MemoryError")
+    found = verdict(zygote, "colorsys", "lib_large")
+    zygote.close()
+    assert found == (1, "raises MemoryError")
 
 
 def test_a_module_that_is_not_there_is_refused(zygote: Zygote) -> None:
@@ -138,8 +145,13 @@ def test_a_module_that_is_not_there_is_refused(zygote: Zygote) -> None:
 
 def test_one_that_hangs_is_killed_with_what_it_has_started(zygote: Zygote, tmp_path: Path) -> None:
     zygote.tell("path", [install(tmp_path, lib_hangs="import signal\nwhile True: signal.pause()"), *sys.path])
-    assert verdict(zygote, "colorsys", "lib_hangs", seconds=0.1) == (1, "does not come to an end")
-    assert children(zygote) == []
+    seconds, at = 0.1, 0
+    while at == 0 and seconds < PATIENCE:  # a busy machine may still be at colorsys
+        at, why = verdict(zygote, "colorsys", "lib_hangs", seconds=seconds)
+        assert why == "does not come to an end"
+        assert children(zygote) == []
+        seconds *= 4
+    assert at == 1
 
 
 def test_forks_go_on_while_a_probe_hangs_and_it_goes_with_the_zygote(tmp_path: Path) -> None:

@@ -73,6 +73,8 @@ def shared() -> Iterator[mmap]:
     memory.close()
 
 
+# Whatever other tests' libraries have started: the child touches this memory only.
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
 def test_a_reader_that_looks_while_the_other_process_writes_sees_whole_frames(shared: mmap) -> None:
     count = 20_000
     reader = Ring(memoryview(shared))

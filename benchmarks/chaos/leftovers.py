@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 from time import monotonic, sleep
@@ -12,7 +13,8 @@ from .. import processes
 MARK = "BENCHMARKS_CHAOS"
 """The name of the environment variable by which all processes of a run are known."""
 
-_OPENED_ONCE = ("/dev/null", "/dev/urandom", "/proc/")
+_OPENED_ONCE = re.compile(r"/dev/(null|urandom)|/proc/|.*/libffi\.so")
+"""By the interpreter; and libffi opens itself at ctypes' first callback."""
 _OURS = "hybridrt"
 
 
@@ -24,7 +26,7 @@ def held() -> set[str]:
             target = os.readlink(f"/proc/self/fd/{fd}")
         except FileNotFoundError:  # the one that listdir itself had open
             continue
-        if not target.startswith(_OPENED_ONCE):
+        if not _OPENED_ONCE.match(target):
             found.add(f"descriptor {fd} ({target})")
     for line in Path("/proc/self/maps").read_text().splitlines():
         if "memfd:" in line:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -13,21 +14,25 @@ from .contract import PROCESSES, Figure, Measurement, Scale
 _WARMING = 2
 """Trips that are not timed: they map the memory which later ones use again."""
 
+_LEAST, _MOST_SECONDS = 2, 1.0
+"""Trips are timed until there are ``trips`` of them, or this time is up and the least are there."""
+
 
 async def array(contestant: type[Contestant], scale: Scale) -> dict[str, float]:
     """An array sent and summed there; and one sent and returned."""
     sent = _array(scale.array_mb << 20)
     expected = float(sent.sum())
-    out, back = [], []
+    out: list[float] = []
+    back: list[float] = []
     async with contestant(scale.workers) as pool:
-        for at in range(_WARMING + scale.trips):
+        for at in _trips(scale, out):
             began = perf_counter()
             total = await pool.call(work.total, sent)
             took = perf_counter() - began
             _check(total == expected)
             if at >= _WARMING:
                 out.append(took)
-        for at in range(_WARMING + scale.trips):
+        for at in _trips(scale, back):
             began = perf_counter()
             returned = await pool.call(work.itself, sent)
             took = perf_counter() - began
@@ -68,6 +73,15 @@ async def shared(contestant: type[Contestant], scale: Scale) -> dict[str, float]
         "sends": median(everything) / median(one),
         "calls_sends": median(calls) / median(one),
     }
+
+
+def _trips(scale: Scale, timed: list[float]) -> Iterator[int]:
+    """Numbers of trips to make, those that warm up first; ``timed`` grows by each that is timed."""
+    end = perf_counter() + _MOST_SECONDS
+    for at in range(_WARMING + scale.trips):
+        if len(timed) >= _LEAST and perf_counter() > end:
+            return
+        yield at
 
 
 def _array(size: int) -> Any:

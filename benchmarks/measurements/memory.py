@@ -64,7 +64,7 @@ ROWS = (
         ),
         PROCESSES,
         {"process": "floor-batches"},
-        rounds=3,
+        rounds=1,
     ),
     Measurement(
         "memory-numpy",
@@ -76,6 +76,6 @@ ROWS = (
         ),
         PROCESSES,
         {},
-        rounds=3,
+        rounds=1,
     ),
 )

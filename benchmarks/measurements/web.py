@@ -118,7 +118,7 @@ ROWS = (
             Figure("over_idle", "p99 under load, in units of the idle one", "x", "lower"),
             Figure("per_second", "CPU-bound calls meanwhile", "/s", "higher"),
         ),
-        {"process": ("stdlib-process", "stdlib-thread", "inline")},
+        {"process": ("stdlib-process",)},
         {},
         rounds=3,
         is_mixed=True,

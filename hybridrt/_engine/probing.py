@@ -54,6 +54,9 @@ _FORBIDDEN = {
 _RANDOM_AND_SAFE = "numpy.random."
 _ASKS_WHO = "asks for its process id"
 _HARMLESS_FILES = ("/dev/null", "/dev/urandom", "/dev/random")
+_LIBFFI = "libffi.so"
+"""It opens itself at the first callback of ctypes (since Python 3.14 its import), to map its trampolines, and closes
+that file at an exec."""
 
 
 class Verdict(NamedTuple):
@@ -260,7 +263,7 @@ def _descriptors() -> list[str]:
             target = os.readlink(f"/proc/self/fd/{fd}")
         except OSError:
             continue  # the one that listdir had open
-        if target not in _HARMLESS_FILES:
+        if target not in _HARMLESS_FILES and not os.path.basename(target).startswith(_LIBFFI):
             opened.append(f"{fd} {target}")
     return sorted(opened)
 

@@ -251,6 +251,7 @@ for i in range(4):
 # Chance
 
 
+@pytest.mark.timeout(180)  # much work: 12 s of it beside nine other processes that compute
 @pytest.mark.parametrize("seed", [1, None])
 async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | None, tmp_path: Path) -> None:
     dice = random.Random(a_seed(seed))
@@ -260,6 +261,9 @@ async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | Non
 
     async with Runtime(processes=2, interrupt_grace=0.05, preload=("ledger",)) as rt:
         verbs = rt.options(lane="process")
+
+        def results() -> int:
+            return sum(outcome == "result" for outcome in outcomes.values())
 
         async def one(number: int) -> None:
             await asyncio.sleep(dice.random() * 3)
@@ -293,7 +297,10 @@ async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | Non
         async def killer() -> None:
             nonlocal killed
             while True:
-                await asyncio.sleep(0.1 + dice.random())
+                # Not by the clock: on a busy machine too few calls would live to their end.
+                due = results() + dice.randrange(1, 20)
+                while results() < due:
+                    await asyncio.sleep(dice.random() * 0.01)
                 pids = [worker.pid for worker in rt.stats().workers]
                 if pids:
                     with contextlib.suppress(ProcessLookupError):
@@ -301,8 +308,7 @@ async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | Non
                         killed += 1
 
         kills = asyncio.create_task(killer())
-        async with asyncio.timeout(40):
-            await asyncio.gather(*[one(i) for i in range(count)])
+        await asyncio.gather(*[one(i) for i in range(count)])
         kills.cancel()
         await until(lambda: (rt.stats().processes.running, rt.stats().processes.waiting) == (0, 0))
         assert await rt.to_process(work.count_of, FILLER) == len(FILLER)
@@ -316,7 +322,7 @@ async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | Non
     assert len(begun) == len(set(begun)), "none ran twice"
     assert {n for n, outcome in outcomes.items() if outcome == "result"} <= ended
     assert sum(outcome == "crashed" for outcome in outcomes.values()) <= killed
-    assert sum(outcome == "result" for outcome in outcomes.values()) > count / 10
+    assert results() > count / 10
     assert not porters()
 
 
