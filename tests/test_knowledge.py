@@ -125,6 +125,14 @@ def test_a_sight_of_which_hardly_anything_was_seen_tells_only_the_times() -> Non
     assert known.kind == HOLDS and known.is_away
 
 
+def test_among_several_sights_one_is_enough_where_none_tells_the_contrary() -> None:
+    unseen = replace(HOLDER, denied=0.0, seen=0.0)
+    known = known_by(unseen, HOLDER, unseen)
+    assert not known.is_settled
+    known.learn(unseen)
+    assert known.is_settled and known.is_away
+
+
 def test_one_look_without_waiting_shows_that_the_gil_is_released() -> None:
     known = known_by(HOLDER, HOLDER, RELEASER)
     assert (known.kind, known.is_away) == (RELEASES, False)

@@ -180,16 +180,19 @@ def test_what_is_met_with_while_the_call_has_no_cpu_is_not_its_doing() -> None:
     assert trial.looks == 1
 
 
-def test_a_starved_look_is_no_evidence() -> None:
+def test_a_starved_look_is_no_evidence_but_what_it_waited_for_besides_is() -> None:
     trial = Trial("it", None)
     trial.began, trial.ended = 10.0, 11.0
     trial.witness(due=10.0, now=10.5, starved=0.5, nap=0.0)
-    assert (trial.denied, trial.starved, trial.asleep) == (0.0, 0.5, 0.0)
+    assert (trial.denied, trial.asleep, trial.looks) == (0.0, 0.0, 0)
     trial.witness(due=10.6, now=10.7, starved=0.0, nap=0.0001)
     assert trial.denied == pytest.approx(0.1)
+    trial.witness(due=10.7, now=10.8, starved=0.08, nap=0.0)
+    assert trial.denied == pytest.approx(0.12)
     trial.witness(due=10.9, now=12.0, starved=0.0, nap=0.0)  # after its end is no more its doing
-    assert trial.denied == pytest.approx(0.2)
+    assert trial.denied == pytest.approx(0.22)
     before = trial.denied, trial.asleep, trial.looks
     trial.witness(due=9.0, now=9.5, starved=0.0, nap=0.5)  # nor before its begin
     trial.witness(due=11.5, now=12.0, starved=0.0, nap=1.0)  # it slept until all was over
+    trial.witness(due=10.95, now=12.0, starved=0.5, nap=0.0)  # it had no CPU until then
     assert (trial.denied, trial.asleep, trial.looks) == before

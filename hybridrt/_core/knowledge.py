@@ -30,6 +30,8 @@ _WORTH_STAYING = 0.7
 _ENOUGH_SIGHTS = 2
 _SURE_SIGHTS = 2
 """To say of a call that it keeps the GIL: want of a CPU can look like it, and nothing can look like the contrary."""
+_UNOPPOSED_SIGHTS = 4
+"""Among so many one is enough, where the probe had no CPU for the others: a call that lets go would have been seen to."""
 _MOST_DOUBTFUL = 5
 _MOST_SIGHTS = 12
 """Of which nothing is to be seen; then its times have to do."""
@@ -169,7 +171,9 @@ class Knowledge:
             return False
         if self.kind == UNKNOWN:
             return self.since >= _MOST_SIGHTS
-        return self.kind != HOLDS or self.is_doubtful or len(self._shares) >= _SURE_SIGHTS
+        if self.kind != HOLDS or self.is_doubtful:
+            return True
+        return len(self._shares) >= (1 if self.since >= _UNOPPOSED_SIGHTS else _SURE_SIGHTS)
 
     def _settle(self, has_changed: bool) -> None:
         self.is_settled = True

@@ -26,7 +26,8 @@ _LONGEST_COUNTED = 0.001
 """A nap is time in which nothing was seen, but for this much of it."""
 _LATE_AT_LEAST = 0.00007
 """The kernel's timers are that late by themselves."""
-_STARVED_AT_LEAST = 0.00005
+_TOLD_AT_LEAST = 0.0001
+"""So long a wait is more than the kernel's counts of it may be wrong by."""
 _RUNNING_AT_LEAST = 0.3
 """Of the time since the last look, for what was met with to be the call's doing."""
 _NEVER = float("inf")
@@ -40,14 +41,14 @@ class Trial:
 
     __slots__ = (
         "_clock", "_looked_at", "_used", "asleep", "began", "cpu", "cpu_before", "denied", "ended", "has_rivals",
-        "has_twins", "looks", "loop_cpu", "process_cpu", "queued", "starved", "subject",
+        "has_twins", "looks", "loop_cpu", "process_cpu", "queued", "subject",
     )  # fmt: skip
 
     def __init__(self, subject: object, clock: Callable[[], float] | None) -> None:
         """``clock``: the CPU seconds of its thread, where the system tells."""
         self.subject = subject
         """What it is a trial of: calls of the same are no rivals."""
-        self.denied = self.starved = self.asleep = 0.0
+        self.denied = self.asleep = 0.0
         self.has_rivals = self.has_twins = False
         self.ended = _NEVER
         self.looks = 0
@@ -77,21 +78,18 @@ class Trial:
     def witness(self, due: float, now: float, starved: float, nap: float) -> None:
         """The probe wanted the GIL at ``due``, after a nap, and had it at ``now``; so long it had no CPU meanwhile.
 
-        Where it was mostly that, or where the call had ended by then, nobody knows whether it could have had the GIL;
-        and where the call itself had no CPU, whatever the probe met with was not its doing.
+        That comes first: a thread without a CPU does not ask. Where the call had ended before the probe asked, nobody
+        knows; and where the call itself had no CPU, whatever the probe met with was not its doing.
         """
         since, until = max(self._looked_at, self.began), min(now, self.ended)
-        late = until - max(due, self.began)
-        if due >= self.ended or late <= 0.0:
+        if due >= self.ended or until <= max(due, self.began):
             return
         is_running = self._computed() > _RUNNING_AT_LEAST * (until - since)
         self._looked_at = until
-        starved = min(late, starved)
-        if starved > max(_STARVED_AT_LEAST, 0.5 * late):
-            self.starved += late
-        elif is_running:
+        waited = until - max(due + starved, self.began)
+        if waited > 0.0 and is_running and (starved < waited or waited > _TOLD_AT_LEAST or self.ended > now):
             self.looks += 1
-            self.denied += late - starved
+            self.denied += waited
             self.asleep += min(max(0.0, due - max(due - nap, since)), _LONGEST_COUNTED)
 
     def _computed(self) -> float:
