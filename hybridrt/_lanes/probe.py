@@ -53,7 +53,8 @@ class Trial:
         self.ended = _NEVER
         self.looks = 0
         """Those that told something."""
-        self.began = self.cpu = self.cpu_before = self.process_cpu = self.loop_cpu = self.queued = 0.0
+        self.began = _NEVER  # it is looked at only once it has begun
+        self.cpu = self.cpu_before = self.process_cpu = self.loop_cpu = self.queued = 0.0
         self._clock = clock
         self._used = self._looked_at = 0.0
 
