@@ -216,7 +216,7 @@ def _unsendable_maker(n: int) -> str:
     return _where.get()
 
 
-async def test_a_call_that_is_run_again_can_be_cancelled(tmp_path: Any) -> None:
+async def test_a_call_that_is_run_again_can_be_cancelled() -> None:
     async with Runtime() as rt:
         function = make_known(rt, placeable.returns_a_lock)
         function.verdict = function.knowledge.verdict = examine(placeable.squares)
@@ -299,14 +299,14 @@ async def test_what_was_shared_is_the_thing_itself() -> None:
         assert await job == placeable.squares_of(numbers)
 
 
-async def test_cancelled_at_any_moment_a_trial_lets_go(tmp_path: Any) -> None:
+async def test_cancelled_at_any_moment_a_trial_lets_go() -> None:
     async with Runtime() as rt:
-        for delay in range(6):
-            task = asyncio.create_task(rt.run(placeable.squares, N + delay))
-            for _ in range(delay):
+        for turns in range(6):
+            task = asyncio.create_task(rt.run(placeable.squares, N))
+            for _ in range(turns):
                 await asyncio.sleep(0)
-            task.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await task
+            if task.cancel():  # else it was quicker
+                with pytest.raises(asyncio.CancelledError):
+                    await task
         assert await rt.run(placeable.squares, 10) == placeable.squares(10)
     assert "hybridrt-probe" not in {thread.name for thread in threading.enumerate()}

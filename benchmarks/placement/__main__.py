@@ -52,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("part", choices=_PARTS, help="lateness: the labels themselves, measured without hybridrt")
     add("--runs", type=int, help="of the labelled set, each in a fresh process (5; with --quick 1)")
-    add("--rounds", type=int, help="of the mixes, or of recordings for the picture (5; with --quick 1)")
+    add("--rounds", type=int, help="of the mixes (3), or of recordings for the picture (5); with --quick 1")
     add("--calls", type=int, default=5, help="of each function of the labelled set (%(default)s)")
     add("--at-once", type=int, default=1, help="functions of the labelled set in flight (%(default)s)")
     add("--processes", type=int, default=2, help="worker processes in the mixes (%(default)s)")
@@ -89,7 +89,7 @@ def _measure(options: argparse.Namespace, names: list[str], keys: list[str]) -> 
         print("  " + ", ".join(f"{kind} {share:.1%}" for kind, share in labelled.by_kind(found).items()))
         return [[asdict(one) for one in placed] for placed in found], [_labelled_verdict(found)]
     if options.part == "mixes":
-        rounds = options.rounds or (1 if options.quick else 5)
+        rounds = options.rounds or (1 if options.quick else 3)
         scale = 0.15 if options.quick else 1.0
         figures = mixes.rounds(keys, rounds, options.loop, scale, options.processes, _tell)
         _tell("")

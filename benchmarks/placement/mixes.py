@@ -20,7 +20,7 @@ from .catalogue import BY_NAME
 RUN, THREAD, PROCESS, BY_HAND = "run", "all in threads", "all in processes", "by hand"
 PLACEMENTS = (RUN, THREAD, PROCESS, BY_HAND)
 _BEAT = 0.002
-_MOST_SECONDS = 8.0
+_MOST_SECONDS = 5.0
 _NOISE, _NOISE_MS = 1.25, 1.0
 """A p99 within this ratio, or within these milliseconds, of another is no worse: the same placement, measured twice on
 a shared machine, differs by as much."""
@@ -103,17 +103,24 @@ class Watch:
     """How late a task is that sleeps 2 ms at a time."""
 
     lateness: list[float] = field(default_factory=list)
+    later: list[float] = field(default_factory=list)
+    """Those after the first second."""
 
     async def beat(self) -> None:
         """Until cancelled."""
+        began = perf_counter()
         while True:
             due = perf_counter() + _BEAT
             await asyncio.sleep(_BEAT)
-            self.lateness.append(perf_counter() - due)
+            late = perf_counter() - due
+            self.lateness.append(late)
+            if due - began > 1.0:
+                self.later.append(late)
 
-    def quantile(self, share: float) -> float:
+    @staticmethod
+    def quantile(lateness: list[float], share: float) -> float:
         """Seconds."""
-        ordered = sorted(self.lateness)
+        ordered = sorted(lateness)
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
@@ -158,8 +165,9 @@ async def carry_out(mix: str, placement: str, scale: float, processes: int) -> d
     return {
         "per_second": len(ends) / whole,
         "per_second_later": len(late) / (whole - 1.0) if whole > 1.5 else len(ends) / whole,
-        "p50_ms": watch.quantile(0.5) * 1e3,
-        "p99_ms": watch.quantile(0.99) * 1e3,
+        "p50_ms": watch.quantile(watch.lateness, 0.5) * 1e3,
+        "p99_ms": watch.quantile(watch.lateness, 0.99) * 1e3,
+        "p99_later_ms": watch.quantile(watch.later or watch.lateness, 0.99) * 1e3,
         "worst_ms": max(watch.lateness) * 1e3,
         "seconds": whole,
         "done": len(ends) / len(calls),
@@ -209,15 +217,15 @@ def lines(found: Figures) -> Iterator[str]:
         yield f"  {key}: {MIXES[key].what}; {MIXES[key].at_once} at once"
         yield (
             f"    {'':<18}{'calls/s':>10}{'of the best':>13}{'after 1 s':>11}"
-            f"{'loop late p50':>15}{'p99':>10}{'worst':>10}{'done':>7}"
+            f"{'loop late p50':>15}{'p99':>10}{'after 1 s':>12}{'worst':>10}{'done':>7}"
         )
         for placement in of_mix:
             f = {name: figure(found, key, placement, name) for name in of_mix[placement][0]}
             of_best = f["per_second"] / figure(found, key, best, "per_second")
             yield (
                 f"  {'> ' if placement == RUN else '  '}{placement:<18}{f['per_second']:>10,.0f}{of_best:>12.2f}x"
-                f"{f['per_second_later']:>11,.0f}{f['p50_ms']:>12.2f} ms{f['p99_ms']:>7.1f} ms{f['worst_ms']:>7.1f} ms"
-                f"{f['done']:>6.0%}"
+                f"{f['per_second_later']:>11,.0f}{f['p50_ms']:>12.2f} ms{f['p99_ms']:>7.1f} ms"
+                f"{f['p99_later_ms']:>9.1f} ms{f['worst_ms']:>7.1f} ms{f['done']:>6.0%}"
             )
 
 
@@ -227,12 +235,12 @@ def verdicts(found: Figures) -> Iterator[Verdict]:
         best = best_fixed(found, key)
         worst = min(PLACEMENTS[1:3], key=lambda p: figure(found, key, p, "per_second"))
         ours, of_best, of_worst = (figure(found, key, p, "per_second") for p in (RUN, best, worst))
-        late_ms, theirs_ms = (figure(found, key, p, "p99_ms") for p in (RUN, best))
+        late_ms, theirs_ms = (figure(found, key, p, "p99_later_ms") for p in (RUN, best))
         late = late_ms / max(theirs_ms, 1e-6)
         yield _verdict(
             f"{key}: throughput over the best fixed placement's ({best})", "at least", 0.9, ours / of_best
         )
-        verdict = _verdict(f"{key}: p99 of loop delay over that placement's", "at most", 1.0, late)
+        verdict = _verdict(f"{key}: p99 of loop delay over that placement's, after 1 s", "at most", 1.0, late)
         verdict["is_met"] = late <= _NOISE or late_ms <= theirs_ms + _NOISE_MS
         yield verdict
         if of_best / of_worst >= 3:
