@@ -113,7 +113,9 @@ class OpenLanes:
             )
         from ._lanes.processes import ProcessLane
 
-        return ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
+        lane = ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
+        self.placing.is_clogged = lane.is_clogged
+        return lane
 
     @property
     def _share_book(self) -> ShareBook:

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hybridrt._core.crew import AHEAD_SECONDS, MOST_AHEAD, STUCK_SECONDS, Crew, Seat
+from hybridrt._core.crew import AHEAD_SECONDS, CLOGGED_SECONDS, MOST_AHEAD, STUCK_SECONDS, Crew, Seat
 
 QUICK = 20e-6
 SLOW = 0.1
@@ -721,3 +721,17 @@ def test_workers_are_hired_for_calls_that_are_on_their_way(
         assert seat is not None
     add(crew, *[SLOW] * waiting, first=10)
     assert crew.workers_wanted(coming) == wanted
+
+
+def test_it_is_clogged_where_calls_wait_and_nobody_has_got_on_for_long() -> None:
+    crew = crew_of(2)
+    later = 2 * CLOGGED_SECONDS
+    assert not crew.is_clogged(later)
+    add(crew, SLOW, SLOW)
+    given(crew, now=1.0)
+    assert not crew.is_clogged(1.0 + later)  # nobody waits
+    add(crew, QUICK, first=3)
+    assert not crew.is_clogged(1.0 + CLOGGED_SECONDS / 2)
+    assert crew.is_clogged(1.0 + later)
+    answered(crew, crew.seats[0], next(iter(crew.seats[0].under_way)), now=1.0 + later)
+    assert not crew.is_clogged(1.0 + later)

@@ -8,10 +8,12 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
 import placeable
 import pytest
+import work
 
 import hybridrt
 from hybridrt import Runtime
@@ -260,6 +262,22 @@ async def test_it_comes_back_when_it_has_become_quick_and_goes_when_it_has_becom
         assert "depends on the size" in rt.explain(placeable.grows).reason
         assert rt.submit(placeable.grows, 1_000_000).lane == "process"
         assert rt.submit(placeable.grows, 10).lane == "thread"
+
+
+async def test_a_short_call_does_not_wait_behind_long_ones(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    async with Runtime(processes=1) as rt:
+        make_known(rt, placeable.squares, 0.002)
+        make_known(rt, placeable.squares_too, 0.02)
+        blockers = [asyncio.ensure_future(rt.to_process(work.wait_for_file, str(gate))) for _ in range(2)]
+        while rt.submit(placeable.squares, 10).lane == "process":
+            await asyncio.sleep(0)
+        assert await rt.run(placeable.squares, 10) == placeable.squares(10)
+        job = rt.submit(placeable.squares_too, 10)
+        assert job.lane == "process"  # here it would keep the GIL for long
+        gate.touch()
+        await asyncio.gather(*blockers)
+        assert await job == placeable.squares_too(10)
 
 
 async def test_a_function_that_killed_a_worker_is_never_run_here() -> None:

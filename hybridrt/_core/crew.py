@@ -18,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 AHEAD_SECONDS = 0.001
 MOST_AHEAD = 64
 STUCK_SECONDS = 0.002
+CLOGGED_SECONDS = 0.1
 LARGE_PAYLOAD = 1 << 14
 
 _number = attrgetter("number")
@@ -80,6 +81,13 @@ class Crew(Generic[C]):
         self.coroutines: deque[C] = deque()
         """These two: what waits, in order. Whoever has many calls to add may append them here."""
         self._unwanted = 0  # cancelled calls that are still in one of the two queues
+
+    def is_clogged(self, now: float) -> bool:
+        """Whether calls wait, and no worker has got on with anything for ``CLOGGED_SECONDS``."""
+        if not self.calls:
+            return False
+        seats = [seat for seat in self.seats if not seat.serves_coroutines]
+        return bool(seats) and all(now - seat.progress > CLOGGED_SECONDS for seat in seats)
 
     @property
     def waiting(self) -> int:

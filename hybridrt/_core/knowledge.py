@@ -31,7 +31,7 @@ _ENOUGH_SIGHTS = 2
 _SURE_SIGHTS = 2
 """To say of a call that it keeps the GIL: want of a CPU can look like it, and nothing can look like the contrary."""
 _UNOPPOSED_SIGHTS = 4
-"""Among so many one is enough, where the probe had no CPU for the others: a call that lets go would have been seen to."""
+"""Among so many one is enough, where the probe had no CPU for the others: one that lets go would have been seen to."""
 _MOST_DOUBTFUL = 5
 _MOST_SIGHTS = 12
 """Of which nothing is to be seen; then its times have to do."""

@@ -12,6 +12,7 @@ import functools
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
+from time import monotonic
 from types import MethodType
 from typing import Any
 
@@ -24,6 +25,8 @@ from .job import Job, ProcessJob
 from .probe import Probe
 from .trials import OnTrial, Report, examined
 
+_SHORT_SECONDS = 0.005
+"""A call that keeps the GIL for less is better run here than put behind others that have not ended for long."""
 _FAR = 3
 """Classes of size apart: from there on nothing is presumed of what is not known yet."""
 
@@ -36,6 +39,8 @@ class Placing:
         self._can_move = can_move
         self.probe: Probe = Probe(loop_thread)
         self._reports: deque[Report] = deque()
+        self.is_clogged: Callable[[float], bool] | None = None
+        """Whether, at this time (``monotonic``), the processes have not got on with anything for long."""
 
     def place(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -108,6 +113,12 @@ class Placing:
             if type(fn) is MethodType:
                 return THREAD
         if verdict.refusal_of(args, kwargs):
+            return THREAD
+        if (
+            function.knowledge.held < _SHORT_SECONDS
+            and self.is_clogged is not None
+            and self.is_clogged(monotonic())
+        ):
             return THREAD
         return PROCESS
 

@@ -10,9 +10,8 @@ before it goes back to the loop.
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterator
-from itertools import chain
+from itertools import chain, count
 from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
@@ -71,6 +70,7 @@ class ProcessLane:
         self._settings = settings
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
+        self.is_clogged: Callable[[float], bool] = self._crew.is_clogged
         self._workforce = Workforce(
             loop,
             settings,
@@ -103,7 +103,7 @@ class ProcessLane:
         )
         self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
         self._definitions = Definitions(self._forget)
-        self._numbers = numbers or itertools.count(1)
+        self._numbers = numbers or count(1)
         self._pump_is_due = False
         self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
