@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from contextvars import ContextVar, Token
+from contextvars import ContextVar, Token, copy_context
 from functools import partial
 from importlib import import_module
 from threading import get_ident
@@ -28,7 +28,7 @@ from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job, LoopJob, ProcessJob
-from ._lanes.placing import flattened, run_in_thread_instead
+from ._lanes.placing import flattened, run_in_thread
 from .errors import NotSendable, RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
@@ -192,7 +192,7 @@ class Runtime(Verbs):
                 lane = THREAD
             else:
                 if isinstance(job, ProcessJob):
-                    job.instead = run_in_thread_instead(lanes.threads, function, fn, args, kwargs)
+                    job.instead = (run_in_thread, lanes.threads, function, fn, args, kwargs, copy_context())
                 return job
             finally:
                 pickler.reset(token)

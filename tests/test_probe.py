@@ -146,6 +146,20 @@ def test_there_are_never_more_trials_at_once_than_tell_anything_new(probe: Probe
     probe.end(again)
 
 
+def test_it_has_so_many_looks_and_no_more_for_a_while(probe: Probe) -> None:
+    trials = 0
+    while (trial := probe.begin(trials)) is not None:
+        probe.end(trial)
+        wait_until(lambda it=trial: probe.has_seen(it))  # type: ignore[misc]
+        probe.looks += 500  # as if it had been a long one
+        trials += 1
+    assert trials < 20
+    probe._credited = (probe._credited[0] - 5.0, probe._credited[1])  # five seconds later
+    trial = probe.begin("it")
+    assert trial is not None
+    probe.end(trial)
+
+
 def test_without_trials_it_sleeps(probe: Probe) -> None:
     tried(probe, lambda: None)
     wait_until(lambda: probe.is_resting)

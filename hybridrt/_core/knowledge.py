@@ -37,6 +37,7 @@ _MOST_SIGHTS = 12
 """Of which nothing is to be seen; then its times have to do."""
 _REMEMBERED = 4
 _CHANGED = 4.0
+_SHORT_SECONDS = 0.005
 _NEVER = float("inf")
 
 _LOOKS_AT_FIRST = 32
@@ -74,6 +75,8 @@ class Knowledge:
     """Whether its calls go to processes."""
     was_away: bool = False
     """Whether they did in an earlier program, and it is not confirmed yet."""
+    is_short: bool = False
+    """Whether a call keeps the GIL so briefly that it is better run here than put behind others that do not end."""
     crashes: int = 0
     low: float = 0.0
     high: float = _NEVER
@@ -183,6 +186,7 @@ class Knowledge:
         if self.crashes and self.is_movable:
             self.is_away = True  # in a thread it would take the whole program with it
         self.releases = self.kind == RELEASES
+        self.is_short = self.held < _SHORT_SECONDS
         total = self.work + self.waited
         if self.is_away:
             self.low = 0.0 if self.crashes else _WORTH_STAYING * self.cost_of_going

@@ -72,8 +72,9 @@ class ProcessJob(Job[T]):
 
     timing: Timing
     """What is known of how long it will take: nothing, where its arguments are large."""
-    instead: Callable[[ProcessJob[Any]], None]
-    """Set where the caller did not ask for a process: runs the call where nothing needs to be sent."""
+    instead: tuple[Callable[..., None], *tuple[Any, ...]]
+    """Set where the caller did not ask for a process: what runs the call where nothing needs to be sent, and its
+    arguments after this job."""
 
     def set_exception(self, exception: type | BaseException) -> None:
         """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
@@ -83,7 +84,8 @@ class ProcessJob(Job[T]):
             super().set_exception(exception)
         else:
             del self.instead
-            instead(self)
+            run_it, *arguments = instead
+            run_it(self, *arguments)
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
-from contextvars import copy_context
+from contextvars import Context
 from time import monotonic
 from types import MethodType
 from typing import Any
@@ -25,8 +25,6 @@ from .job import Job, ProcessJob
 from .probe import Probe
 from .trials import OnTrial, Report, examined
 
-_SHORT_SECONDS = 0.005
-"""A call that keeps the GIL for less is better run here than put behind others that have not ended for long."""
 _FAR = 3
 """Classes of size apart: from there on nothing is presumed of what is not known yet."""
 
@@ -51,13 +49,15 @@ class Placing:
         known = function.knowledge
         if not known.is_settled:
             return self._place_unknown(function, fn, args, kwargs)
-        timing = function.in_process if known.is_away else function.in_thread
+        if not known.is_away:
+            timing = function.in_thread
+            if timing.runs and known.is_due(timing.mean):
+                return TRIAL
+            return place_measured(known)
+        timing = function.in_process
         if timing.runs and known.is_due(timing.mean):
             return TRIAL
-        lane = place_measured(known)
-        if lane == PROCESS:
-            return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
-        return lane
+        return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
 
     def sized(self, function: Function, args: tuple[Any, ...]) -> Function:
         """The facts about calls with arguments of this size, where they are known to differ by it."""
@@ -114,11 +114,7 @@ class Placing:
                 return THREAD
         if verdict.refusal_of(args, kwargs):
             return THREAD
-        if (
-            function.knowledge.held < _SHORT_SECONDS
-            and self.is_clogged is not None
-            and self.is_clogged(monotonic())
-        ):
+        if function.knowledge.is_short and self.is_clogged is not None and self.is_clogged(monotonic()):
             return THREAD
         return PROCESS
 
@@ -166,26 +162,27 @@ def flattened(
     return fn, args, kwargs
 
 
-def run_in_thread_instead(
-    lane: Lane, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[ProcessJob[Any]], None]:
-    """For ``ProcessJob.instead``: run the call in ``lane``, in the context of now; its outcome is that of the job."""
-    context = copy_context()
-
-    def instead(job: ProcessJob[Any]) -> None:
-        known = function.knowledge
-        known.obstacle = "what it is given, or returns, could not be sent to a process"
-        known.is_away = False
-        try:
-            inner = context.run(lane.submit, function, fn, args, kwargs)
-        except Exception as exc:
-            job.set_exception(exc)
-            return
-        job.lane = inner.lane  # where it runs now
-        job.stop_work = lambda _: _cancel(inner)
-        inner.add_done_callback(lambda _: _hand_on(inner, job))
-
-    return instead
+def run_in_thread(
+    job: ProcessJob[Any],
+    lane: Lane,
+    function: Function,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    context: Context,
+) -> None:
+    """For ``ProcessJob.instead``: run its call in ``lane``, in this context; its outcome is that of the job."""
+    known = function.knowledge
+    known.obstacle = "what it is given, or returns, could not be sent to a process"
+    known.is_away = False
+    try:
+        inner = context.run(lane.submit, function, fn, args, kwargs)
+    except Exception as exc:
+        job.set_exception(exc)
+        return
+    job.lane = inner.lane  # where it runs now
+    job.stop_work = lambda _: _cancel(inner)
+    inner.add_done_callback(lambda _: _hand_on(inner, job))
 
 
 def _cancel(job: Job[Any]) -> None:
