@@ -42,6 +42,8 @@ _NEVER = float("inf")
 
 _LOOKS_AT_FIRST = 32
 _MOST_BETWEEN_LOOKS = 1 << 13
+_SURE_BITS = 2
+"""A look costs others more where the call belongs in a process: so many times more seldom, in powers of two."""
 DEAREST_LOOK_SECONDS = 0.02
 """So long a look in passing may keep the GIL, where there is no reason to doubt."""
 
@@ -203,7 +205,9 @@ class Knowledge:
         if self.is_doubtful:
             self.left = _LOOKS_AT_FIRST
         else:
-            self.left = min(_LOOKS_AT_FIRST << min(self.looks, 10), _MOST_BETWEEN_LOOKS)
+            is_sure = self.is_away and len(self._shares) >= _SURE_SIGHTS
+            longer = min(self.looks, 10) + (_SURE_BITS if is_sure else 0)
+            self.left = min(_LOOKS_AT_FIRST << longer, _MOST_BETWEEN_LOOKS)
 
     def presume(self, other: Knowledge, growth: float) -> None:
         """Take it that its calls are as those of ``other``, with so many times the work, until more is known.
