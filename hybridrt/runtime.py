@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from ._core.explanation import Explanation, explain
 from ._core.function import COROUTINE, Function, FunctionBook
 from ._core.gil import is_gil_off
-from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, TRIAL, place
+from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, TRIAL, place, place_measured
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._engine import shares
@@ -150,9 +150,12 @@ class Runtime(Verbs):
             self._check_here()
         function = self._book.look_up(fn)
         if lane is None:
-            if function.is_measured:
+            if not function.is_measured:
+                lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+            elif function.knowledge.crashes:
+                lane = place_measured(function.knowledge)
+            else:
                 return self._start_measured(function, fn, args, kwargs)
-            lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:

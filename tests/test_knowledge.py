@@ -197,16 +197,6 @@ def test_on_the_line_it_stays_where_it_is() -> None:
     assert known.is_away  # a little less is no reason to come back
 
 
-def test_what_has_killed_a_worker_goes_to_a_process_whatever_it_costs() -> None:
-    known = known_by(replace(RELEASER))
-    known.crashes += 1
-    known.learn(RELEASER)
-    assert known.is_away
-    known.verdict = BOUND
-    known.learn(replace(RELEASER, verdict=BOUND))
-    assert not known.is_away
-
-
 def test_what_is_presumed_of_another_size_settles_only_holders() -> None:
     known = known_by(HOLDER, HOLDER, HOLDER)
     larger, smaller = Knowledge(), Knowledge()

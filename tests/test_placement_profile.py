@@ -69,7 +69,7 @@ def test_what_is_known_by_size_comes_back_by_size() -> None:
     again = Function(computes)
     again.remember(recalled)
     assert again.by_size is not None and again.by_size[3].knowledge.kind == HOLDS
-    assert again.by_size[3].is_part
+    assert again.by_size[3].whole is again
     again.remember(None)
     assert again.by_size is not None
 

@@ -283,12 +283,18 @@ async def test_a_short_call_does_not_wait_behind_long_ones(tmp_path: Path) -> No
 
 async def test_a_function_that_killed_a_worker_is_never_run_here() -> None:
     async with Runtime() as rt:
-        function = function_of(rt, placeable.squares)
-        function.knowledge.crashes += 1
-        job = rt.submit(placeable.squares, 10)
-        assert job.lane == "process"
-        assert await job == placeable.squares(10)
-        assert "a worker died of it" in rt.explain(placeable.squares).reason
+        with pytest.raises(hybridrt.WorkerCrashed):
+            await rt.to_process(placeable.dies, True)
+        for _ in range(3):
+            job = rt.submit(placeable.dies, False)
+            assert job.lane == "process"
+            assert await job == "lives"
+        with pytest.raises(hybridrt.WorkerCrashed):
+            await rt.run(placeable.dies, True)
+        assert rt.explain(placeable.dies).lane == "process"
+        assert "a worker died of it" in rt.explain(placeable.dies).reason
+        with pytest.raises(hybridrt.NotSendable):  # nor where it cannot be sent
+            await rt.run(placeable.dies, threading.Lock())
 
 
 async def test_lambdas_of_one_code_are_learned_once_and_stay() -> None:

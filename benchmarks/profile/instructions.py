@@ -82,9 +82,10 @@ def count(order: Order) -> dict[int, Instructions]:
         ):
             try:
                 _wait_done(process, folder)
-                found = {
+                asked = {
                     pid: _profile_so_far(pid, folder) for pid in (process.pid, *descendants(process.pid))
                 }
+                found = {pid: text for pid, text in asked.items() if text}
                 Path(folder, "go").write_text("")
                 process.wait(_SECONDS)
             except BaseException:
@@ -110,15 +111,28 @@ def _wait_done(process: subprocess.Popen[bytes], folder: str) -> None:
 
 
 def _profile_so_far(pid: int, folder: str) -> str:
-    """Asked for while the process runs: a worker may be killed at its end, while it still writes."""
+    """Asked for while the process runs: a worker may be killed at its end, while it still writes.
+
+    "" where it has just gone, as what was only probed for a moment does.
+    """
     subprocess.run(
         ["callgrind_control", "--dump", str(pid)],  # noqa: S607  # wherever the user has it
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_SECONDS,
-        check=True,
+        check=False,
     )
-    return Path(folder, f"out.{pid}.1").read_text()
+    dump = Path(folder, f"out.{pid}.1")
+    if not dump.exists() and Path(f"/proc/{pid}/stat").exists() and not _is_zombie(pid):
+        raise RuntimeError(f"callgrind has not dumped what process {pid} did")
+    return dump.read_text() if dump.exists() else ""
+
+
+def _is_zombie(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def read(profile: str) -> Instructions:

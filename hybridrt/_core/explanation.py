@@ -64,7 +64,7 @@ def explain(function: Function, *, threads_compute: bool = False) -> Explanation
         lane = place(function, threads_compute=threads_compute)
         reason = _declared_reason(function, lane)
         return _explanation(function, function, THREAD if lane == CPU_THREAD else lane, reason)
-    sized = function.latest or function
+    sized = function if function.knowledge.crashes else function.latest or function
     known = sized.knowledge
     lane = _lane_of(sized)
     reason = _reason(known, function, lane)
@@ -120,13 +120,13 @@ def _declared_reason(function: Function, lane: str) -> str:
 
 
 def _reason(known: Knowledge, function: Function, lane: str) -> str:
-    if not known.is_settled and not known.crashes:
+    if known.crashes:
+        return "a worker died of it, which in a thread would have been the end of the whole program"
+    if not known.is_settled:
         if not known.sights:
             return "nothing is known of it yet, so it runs in a thread, where every function can run"
         return "too little is known of it yet, so it runs in a thread, where every function can run"
     if lane == PROCESS:
-        if known.crashes:
-            return "a worker died of it, which in a thread would have been the end of the whole program"
         return (
             f"it computes and keeps the GIL from others for {known.held * 1e3:.3g} ms a call, "
             f"against {known.cost_of_going * 1e3:.3g} ms that sending it to a process costs; {_why_movable(known)}"

@@ -63,8 +63,8 @@ class Function:
     """The facts about one function, shared by all that is called through it."""
 
     __slots__ = (
-        "__weakref__", "by_size", "declared", "examiner", "in_process", "in_thread", "is_measured", "is_part", "kind",
-        "knowledge", "latest", "name", "verdict",
+        "__weakref__", "by_size", "declared", "examiner", "in_process", "in_thread", "is_measured", "kind",
+        "knowledge", "latest", "name", "verdict", "whole",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], knowledge: Knowledge | None = None) -> None:
@@ -84,8 +84,8 @@ class Function:
         """Who is about to find that out; any thread may set it."""
         self.by_size: dict[int, Function] | None = None
         """The facts about calls with arguments of about the same size, where the size matters."""
-        self.is_part: bool = False
-        """Whether these are the facts about some of its calls only, by the size of their arguments."""
+        self.whole: Function | None = None
+        """Where these are the facts about some of its calls only, by the size of their arguments: those about all."""
         self.latest: Function | None = None
         """Those of the size that came last."""
 
@@ -112,7 +112,7 @@ class Function:
         part.in_thread, part.in_process = Timing(), Timing()
         part.knowledge, part.verdict = Knowledge(), self.verdict
         part.by_size = part.latest = part.examiner = None
-        part.is_part = True
+        part.whole = self
         return part
 
 

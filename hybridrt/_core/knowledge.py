@@ -80,6 +80,7 @@ class Knowledge:
     is_short: bool = False
     """Whether a call keeps the GIL so briefly that it is better run here than put behind others that do not end."""
     crashes: int = 0
+    """Workers that died of it."""
     low: float = 0.0
     high: float = _NEVER
     """The run times between which there is no reason to look again."""
@@ -167,7 +168,7 @@ class Knowledge:
                 self.is_doubtful = False
             self._shares = [*self._shares[1 - _REMEMBERED :], sight.share]
             # The least of them: a look that comes late for want of a CPU can only make it seem more.
-            self.share = min(1.0, *self._shares) if len(self._shares) > 1 else min(1.0, sight.share)
+            self.share = min(1.0, *self._shares)
 
     def _is_enough(self) -> bool:
         if self.is_settled and self.since > _ENOUGH_SIGHTS and self.kind != UNKNOWN:
@@ -185,13 +186,11 @@ class Knowledge:
         gain = self.held / self.cost_of_going
         worth = _WORTH_STAYING if self.is_away else _WORTH_GOING
         self.is_away = self.kind == HOLDS and self.is_movable and self.shipping is not None and gain > worth
-        if self.crashes and self.is_movable:
-            self.is_away = True  # in a thread it would take the whole program with it
         self.releases = self.kind == RELEASES
         self.is_short = self.held < _SHORT_SECONDS
         total = self.work + self.waited
         if self.is_away:
-            self.low = 0.0 if self.crashes else _WORTH_STAYING * self.cost_of_going
+            self.low = _WORTH_STAYING * self.cost_of_going
             self.high = _NEVER
         else:
             self.low = total / _CHANGED if total > QUICK_SECONDS else 0.0
@@ -218,7 +217,7 @@ class Knowledge:
         self.work, self.waited = other.work * growth, other.waited
         self.share = other.share
         self.shipping = None if other.shipping is None else other.shipping * growth
-        self.verdict, self.obstacle, self.crashes = other.verdict, other.obstacle, other.crashes
+        self.verdict, self.obstacle = other.verdict, other.obstacle
         self._settle(has_changed=True)
         if not self.is_away:
             self.is_settled = False
@@ -248,11 +247,8 @@ class Knowledge:
                 self.left = _MOST_BETWEEN_LOOKS
                 return False
         self.seen_at = mean
-        self.low, self.high, self.left = (
-            0.0,
-            _NEVER,
-            _LOOKS_AT_FIRST,
-        )  # one look is enough; should it fail, another
+        # One look is enough; should it fail, another.
+        self.low, self.high, self.left = 0.0, _NEVER, _LOOKS_AT_FIRST
         return True
 
 

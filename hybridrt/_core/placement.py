@@ -73,6 +73,8 @@ def place(function: Function, *, threads_compute: bool = False) -> str:
 
 def place_measured(known: Knowledge) -> str:
     """The lane of a call by what was measured of those before it: THREAD, CPU_THREAD or PROCESS; TRIAL before that."""
+    if known.crashes:
+        return PROCESS  # whoever sent it there has found that it may; here it would be the end of the whole program
     if not known.is_settled:
         return TRIAL
     if known.is_away:

@@ -50,7 +50,7 @@ def charge(
         counters.cancelled += 1
         return
     job.crashes += 1
-    job.function.knowledge.crashes += 1
+    (job.function.whole or job.function).knowledge.crashes += 1
     counters.count_crash(monotonic())
     if job.crashes <= job.retries:
         crew.add_again(job)

@@ -83,9 +83,8 @@ class Placing:
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> str:
         known = function.knowledge
-        # A trial would keep the GIL for long, as an earlier program has found, or could even be the end of this one.
-        is_too_dear = known.crashes > 0 or (known.was_away and known.held > DEAREST_LOOK_SECONDS)
-        if is_too_dear and self._can_move:
+        # A trial would keep the GIL for long, as an earlier program has found.
+        if known.was_away and known.held > DEAREST_LOOK_SECONDS and self._can_move:
             if function.verdict is None:
                 function.verdict = examined(fn)
             known.confirm(function.verdict)
@@ -133,20 +132,20 @@ class Placing:
             report = reports.popleft()
             function = report.function
             known = function.knowledge
-            was_settled, before = known.is_settled, known.work + known.waited
+            was_settled = known.is_settled
             if report.verdict is not None:
                 function.verdict = report.verdict
             known.learn(report.sight())
             if known.is_settled:
                 function.in_thread.restart(report.trial.wall)  # without what the trial itself took
             if was_settled and known.since == 1 and known.last_size not in (report.size, None):
-                self._split(function, known, report.size, before)
+                self._split(function, known, report.size)
             known.last_size = report.size
 
     @staticmethod
-    def _split(function: Function, known: Knowledge, size: int, before: float) -> None:
+    def _split(function: Function, known: Knowledge, size: int) -> None:
         """From now on calls with arguments of different sizes are told apart."""
-        if function.by_size is None and not function.is_part:
+        if function.by_size is None and function.whole is None:
             function.by_size = {}
             function.by_size[size] = part = function.part()
             part.knowledge.presume(known, 1.0)
