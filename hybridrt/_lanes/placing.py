@@ -155,10 +155,11 @@ def flattened(
     fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]:
     """The same call without a ``functools.partial``, of which only the parts are known to be harmless."""
-    while type(fn) is functools.partial:
-        part: functools.partial[Any] = fn
-        fn, args, kwargs = part.func, (*part.args, *args), {**part.keywords, **kwargs}
-    return fn, args, kwargs
+    part: Any = fn
+    while isinstance(part, functools.partial):
+        args, kwargs = (*part.args, *args), {**part.keywords, **kwargs}
+        part = part.func
+    return part, args, kwargs
 
 
 def run_in_thread(
