@@ -49,15 +49,26 @@ class Trial:
 
     def __init__(self, subject: object, clock: Callable[[], float] | None) -> None:
         """``clock``: the CPU seconds of its thread, where the system tells."""
-        self.subject = subject
+        self.subject: object = subject
         """What it is a trial of: calls of the same are no rivals."""
-        self.denied = self.asleep = 0.0
-        self.has_rivals = self.has_twins = False
-        self.ended = _NEVER
-        self.looks = 0
+        self.began: float = _NEVER  # it is looked at only once it has begun
+        self.ended: float = _NEVER
+        self.looks: int = 0
         """Those that told something."""
-        self.began = _NEVER  # it is looked at only once it has begun
-        self.cpu = self.cpu_before = self.process_cpu = self.loop_cpu = self.queued = 0.0
+        self.denied: float = 0.0
+        """Seconds for which the probe could not have the GIL."""
+        self.asleep: float = 0.0
+        """Seconds of its naps that count as having been able to."""
+        self.has_rivals: bool = False
+        """Whether anything else was on trial meanwhile."""
+        self.has_twins: bool = False
+        """Whether another call of the same was."""
+        self.cpu: float = 0.0
+        self.cpu_before: float = 0.0
+        self.process_cpu: float = 0.0
+        self.loop_cpu: float = 0.0
+        self.queued: float = 0.0
+        """Seconds in which its thread had no CPU."""
         self._clock = clock
         self._used = self._looked_at = 0.0
 

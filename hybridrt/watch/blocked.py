@@ -47,7 +47,7 @@ MOST_LINES = 1000
 FIRST_PAUSE, LONGEST_PAUSE = 10.0, 3600.0
 """Seconds until the same line is reported again; twice as many after each report."""
 
-logger = logging.getLogger("hybridrt")
+logger: logging.Logger = logging.getLogger("hybridrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class BlockedWatch:
         after: float,
         reaction: str | Callable[[Blockage], object],
     ) -> None:
-        self.count = 0
+        self.count: int = 0
         self.kept: list[Blockage] = []
         self._loop = loop
         self._lag = self._beat = lag
