@@ -16,6 +16,8 @@ SHELL := /bin/bash
 .PHONY: help demo test test-quick test-more lint types format examples bench profile failures chaos placement clean .venv
 
 BIN := .venv/bin
+# What measures or hunts, and has nothing to do with the version of Python, runs on one of them only.
+ONCE := $(foreach it,benchmarks benchmarks_placement chaos failures_table profile proof_holes,--ignore tests/test_$(it).py)
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # $(call environment,FOLDER,INTERPRETER,GROUP): a virtual environment with this package (editable) and a dependency group.
@@ -76,7 +78,7 @@ $(VERSIONS:%=test-%) $(MORE:%=test-%): test-%: .venv
 	if [ -z "$$python" ]; then echo "== tests: Python $* is not here: skipped"; exit 0; fi; \
 	if [ ! -e .venvs/$*/.stamp ] || [ pyproject.toml -nt .venvs/$*/.stamp ]; then $(call environment,.venvs/$*,$$python,test); fi; \
 	echo "== tests: $$(.venvs/$*/bin/python -VV)"; \
-	.venvs/$*/bin/python $(PYTEST)
+	.venvs/$*/bin/python $(PYTEST) $(ONCE)
 
 lint: .venv ## ruff: rules and format
 	@echo "== lint"

@@ -32,6 +32,7 @@ _SURE_SIGHTS = 2
 """To say of a call that it keeps the GIL: want of a CPU can look like it, and nothing can look like the contrary."""
 _UNOPPOSED_SIGHTS = 4
 """Among so many one is enough, where the probe had no CPU for the others: one that lets go would have been seen to."""
+_CLEAR_SHARE = 0.8
 _MOST_DOUBTFUL = 5
 _MOST_SIGHTS = 12
 """Of which nothing is to be seen; then its times have to do."""
@@ -179,7 +180,8 @@ class Knowledge:
             return self.since >= _MOST_SIGHTS
         if self.kind != HOLDS or self.is_doubtful:
             return True
-        return len(self._shares) >= (1 if self.since >= _UNOPPOSED_SIGHTS else _SURE_SIGHTS)
+        is_unopposed = self.since >= _UNOPPOSED_SIGHTS and self.held_share > _CLEAR_SHARE
+        return len(self._shares) >= (1 if is_unopposed else _SURE_SIGHTS)
 
     def _settle(self, has_changed: bool) -> None:
         self.is_settled = True
