@@ -16,8 +16,8 @@ SHELL := /bin/bash
 .PHONY: help demo test test-quick test-more lint types format examples bench profile failures chaos placement clean .venv
 
 BIN := .venv/bin
-# What measures or hunts, and has nothing to do with the version of Python, runs on one of them only.
-ONCE := $(foreach it,benchmarks benchmarks_placement chaos failures_table profile proof_holes,--ignore tests/test_$(it).py)
+# What measures, hunts or shows, and has little to do with the version of Python, runs on one of them only.
+ONCE := $(foreach it,benchmarks benchmarks_placement chaos demo docs examples failures_table profile proof_holes,--ignore tests/test_$(it).py)
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # $(call environment,FOLDER,INTERPRETER,GROUP): a virtual environment with this package (editable) and a dependency group.

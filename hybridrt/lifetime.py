@@ -67,7 +67,8 @@ class OpenLanes:
             cpus=settings.processes,
         )
         self._cpu_threads: ThreadLane | None = None
-        self.placing: Placing = Placing(get_ident(), can_move=foreign is None and sys.platform != "win32")
+        has_workers = foreign is None and sys.platform != "win32"
+        self.placing: Placing = Placing(get_ident(), self._busy_threads, can_move=has_workers)
         self._profile = profile
         if profile is not None:
             book.recall = profile.recall
@@ -89,6 +90,9 @@ class OpenLanes:
                 nice=settings.nice if is_gil_off() else 0,  # one that yields while it has the GIL stops all
             )
         return self._cpu_threads
+
+    def _busy_threads(self) -> int:
+        return self.threads.busy + (self._cpu_threads.busy if self._cpu_threads is not None else 0)
 
     def cpu_thread_stats(self) -> LaneStats | None:
         """A snapshot of these threads; None where they were never needed."""

@@ -111,6 +111,15 @@ def test_trials_of_the_same_are_twins_and_others_are_rivals(probe: Probe) -> Non
         wait_until(lambda: all(probe.has_seen(it) for some in trials.values() for it in some if it))
 
 
+def test_calls_that_are_in_threads_without_a_trial_are_rivals_too() -> None:
+    busy = 1  # the trial itself
+    probe = Probe(threading.get_ident(), lambda: busy)
+    assert not tried(probe, lambda: None).has_rivals
+    busy = 2
+    assert tried(probe, lambda: None).has_rivals
+    probe.close()
+
+
 def test_what_the_loop_s_thread_computes_is_a_rival(probe: Probe) -> None:
     trials: list[Trial | None] = []
     done = threading.Event()

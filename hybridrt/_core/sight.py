@@ -38,7 +38,7 @@ class Sight:
     rivals: float = 0.0
     """CPU time of everything else in the process meanwhile, but for calls of the same function."""
     has_rivals: bool = False
-    """Whether calls of other functions were on trial meanwhile."""
+    """Whether calls of other functions were in threads meanwhile."""
     verdict: Verdict | None = None
     """Whether its function may be moved to a process, where that was examined."""
     shipping: float | None = None

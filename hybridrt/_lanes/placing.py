@@ -32,10 +32,10 @@ _FAR = 3
 class Placing:
     """The placement of one runtime. Belongs to the loop's thread."""
 
-    def __init__(self, loop_thread: int, *, can_move: bool) -> None:
-        """``can_move``: there are worker processes of ours; else everything stays in threads."""
+    def __init__(self, loop_thread: int, busy: Callable[[], int], *, can_move: bool) -> None:
+        """``busy()``: calls that are in threads now. ``can_move``: there are worker processes of ours, or all stays."""
         self._can_move = can_move
-        self.probe: Probe = Probe(loop_thread)
+        self.probe: Probe = Probe(loop_thread, busy)
         self._reports: deque[Report] = deque()
         self.is_clogged: Callable[[float], bool] | None = None
         """Whether, at this time (``monotonic``), the processes have not got on with anything for long."""

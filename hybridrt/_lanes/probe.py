@@ -60,7 +60,7 @@ class Trial:
         self.asleep: float = 0.0
         """Seconds of its naps that count as having been able to."""
         self.has_rivals: bool = False
-        """Whether anything else was on trial meanwhile."""
+        """Whether other calls were in threads when it began, or came on trial meanwhile."""
         self.has_twins: bool = False
         """Whether another call of the same was."""
         self.cpu: float = 0.0
@@ -121,8 +121,12 @@ class Trial:
 class Probe:
     """The thread that looks, started with the first trial. ``begin`` and ``end`` are for any thread."""
 
-    def __init__(self, loop_thread: int) -> None:
-        """``loop_thread``: the identifier of the thread whose event loop is to be spared."""
+    def __init__(self, loop_thread: int, busy: Callable[[], int] = lambda: 0) -> None:
+        """``loop_thread``: the identifier of the thread whose event loop is to be spared.
+
+        ``busy()``: how many calls are in threads just now, on trial or not; from any thread.
+        """
+        self._busy = busy
         self._loop_clock = _clock_of(loop_thread)
         self._lock = threading.Lock()  # over what follows
         self._open: list[Trial] = []
@@ -147,11 +151,12 @@ class Probe:
         with self._lock:
             if self._is_over or len(self._open) >= _MOST_TRIALS or not self._has_credit():
                 return None
+            twins = [other for other in self._open if other.subject is subject]
             for other in self._open:
-                if other.subject is subject:
-                    other.has_twins = trial.has_twins = True
-                else:
-                    other.has_rivals = trial.has_rivals = True
+                other.has_rivals = other.has_rivals or other.subject is not subject
+            for twin in twins:
+                twin.has_twins = trial.has_twins = True
+            trial.has_rivals = max(len(self._open), self._busy() - 1) > len(twins)
             self._open.append(trial)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look, name="hybridrt-probe", daemon=True)

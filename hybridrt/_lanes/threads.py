@@ -229,6 +229,11 @@ class ThreadLane:
         if self._inbox and not self._is_over and self._growth is None:
             self._need_threads()
 
+    @property
+    def busy(self) -> int:
+        """Calls that threads are at now, or nearly so; from any thread."""
+        return max(0, self._open - len(self._inbox))
+
     async def warm_up(self) -> None:
         """Threads start in microseconds when they are needed: nothing to do."""
 
@@ -239,7 +244,7 @@ class ThreadLane:
             self._name,
             limit=self._limit,
             workers=len(self._threads),
-            running=max(0, self._open - waiting),
+            running=self.busy,
             waiting=waiting,
         )
 
