@@ -20,6 +20,7 @@ import hybridrt
 from hybridrt import Runtime
 from hybridrt._core.function import Function
 from hybridrt._core.gil import is_gil_off
+from hybridrt._core.knowledge import UNKNOWN
 from hybridrt._core.proof import examine
 from hybridrt._core.sight import Sight
 
@@ -52,7 +53,7 @@ async def settle(rt: Runtime, fn: Callable[..., Any], *args: Any) -> str:
     for _ in range(MANY):
         await rt.run(fn, *args)
         lane = rt.explain(fn).lane
-        if known.is_settled and not known.is_doubtful:
+        if known.is_settled and not known.is_doubtful and known.kind != UNKNOWN:
             return lane
     raise AssertionError(str(rt.explain(fn)))
 

@@ -203,7 +203,7 @@ class Knowledge:
                 self.high = max(self.high, self.seen_at * _CHANGED)
         self.seen_at = None
         self.looks += 1
-        if self.is_doubtful:
+        if self.is_doubtful or self.kind == UNKNOWN:
             self.left = _LOOKS_AT_FIRST
         else:
             is_sure = self.is_away and len(self._shares) >= _SURE_SIGHTS
