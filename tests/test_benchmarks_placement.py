@@ -60,7 +60,7 @@ def test_clear_functions_are_placed_right(
     wrong = [one for one in placed if not one.is_right]
     # Where the probe has no CPU, a call that keeps the GIL or releases it may be taken for the other; nothing else may.
     assert {one.kind for one in wrong} <= {HOLDER, RELEASER}, told
-    assert len(wrong) <= 2, told
+    assert len(wrong) <= 4, told
     assert status == 0
     share = 1 - len(wrong) / len(CLEAR)
     assert f"run 1: {len(CLEAR) - len(wrong)} of {len(CLEAR)} placed right, {share:.1%}" in told
