@@ -186,16 +186,17 @@ class Runtime(Verbs):
             function = placing.sized(function, args)
         lane = placing.place(function, fn, args, kwargs)
         if lane == PROCESS:
-            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
             if type(fn) is partial:
                 fn, args, kwargs = flattened(fn, args, kwargs)
+            context = copy_context()  # the caller's, in which nothing is strict
+            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
             try:
                 job = lanes.processes.submit(function, fn, args, kwargs)
             except NotSendable:
                 lane = THREAD
             else:
                 if isinstance(job, ProcessJob):
-                    job.instead = (run_in_thread, lanes.threads, function, fn, args, kwargs, copy_context())
+                    job.instead = (run_in_thread, lanes.threads, function, fn, args, kwargs, context)
                 return job
             finally:
                 pickler.reset(token)

@@ -7,6 +7,8 @@ import random
 import threading
 from typing import Any
 
+from hybridrt._engine.packing import pickler
+
 LIMIT = 1_000_003
 SEEN: list[int] = []
 
@@ -89,3 +91,7 @@ def dies(now: Any) -> str:
     if now is True:
         os._exit(3)
     return "lives"
+
+
+def pickles_and_returns_a_lock() -> Any:
+    return pickler.get(), threading.Lock()

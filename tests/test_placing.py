@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import pickle
 import threading
 import time
 from collections.abc import Callable
@@ -218,6 +219,18 @@ async def test_where_the_result_cannot_come_back_the_call_is_run_again_here_in_i
 
 def _unsendable_maker(n: int) -> str:
     return _where.get()
+
+
+async def test_a_call_that_is_run_again_is_in_the_caller_s_context_where_nothing_is_strict() -> None:
+    async with Runtime() as rt:
+        function = make_known(rt, placeable.pickles_and_returns_a_lock)
+        function.verdict = function.knowledge.verdict = examine(placeable.squares)
+        function.knowledge.is_away = True
+        job = rt.submit(placeable.pickles_and_returns_a_lock)
+        assert job.lane == "process"
+        kind, _ = await job
+        assert job.lane == "thread"
+        assert kind is pickle.Pickler
 
 
 async def test_a_call_that_is_run_again_can_be_cancelled() -> None:

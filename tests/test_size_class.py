@@ -7,7 +7,7 @@ from typing import Any
 import numpy
 import pytest
 
-from hybridrt._core.size_class import growth, size_class
+from hybridrt._core.size_class import growth, in_words, size_class
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,8 @@ def test_one_class_up_is_four_times_the_work() -> None:
     assert growth(3, 4) == 4.0
     assert growth(4, 3) == 0.25
     assert growth(2, 2) == 1.0
+
+
+def test_a_class_has_words_for_its_sizes() -> None:
+    assert [in_words(it) for it in (0, 1, 2, 5)] == ["0", "below 4", "below 16", "below 1,024"]
+    assert all(size_class((size,)) == 5 for size in (256, 1023))

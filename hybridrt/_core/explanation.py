@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .function import COROUTINE, Function
 from .knowledge import QUICK, QUICK_SECONDS, RELEASES, UNKNOWN, WAITS, Knowledge
 from .placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, place, place_measured
+from .size_class import in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +68,13 @@ def explain(function: Function, *, threads_compute: bool = False) -> Explanation
     sized = function if function.knowledge.crashes else function.latest or function
     known = sized.knowledge
     lane = _lane_of(sized)
-    reason = _reason(known, function, lane)
+    reason = _reason(known, lane)
     if function.by_size:
         lanes = ", ".join(
-            f"{size_in_words(size)}: {_lane_of(it)}" for size, it in sorted(function.by_size.items())
+            f"{in_words(size)}: {_lane_of(it)}" for size, it in sorted(function.by_size.items())
         )
         reason += f" (it depends on the size of the arguments: {lanes})"
     return _explanation(function, sized, lane, reason)
-
-
-def size_in_words(size_class: int) -> str:
-    """For people; the classes are those of ``size_class`` in ``measure``."""
-    return f"below {4**size_class:,}" if size_class else "0"
 
 
 def _lane_of(function: Function) -> str:
@@ -119,7 +115,7 @@ def _declared_reason(function: Function, lane: str) -> str:
     return "it is a generator function, and a generator cannot leave its process"
 
 
-def _reason(known: Knowledge, function: Function, lane: str) -> str:
+def _reason(known: Knowledge, lane: str) -> str:
     if known.crashes:
         return "a worker died of it, which in a thread would have been the end of the whole program"
     if not known.is_settled:

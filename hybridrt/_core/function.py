@@ -50,7 +50,7 @@ class Timing:
             self.expected = self.mean + 2.0 * self.spread
 
     def restart(self, seconds: float) -> None:
-        """One more run took ``seconds``, and those before it are no measure any more."""
+        """A run takes ``seconds``, it was found; those before it are no measure of that any more."""
         self.mean = seconds
         self.spread = 0.0
 

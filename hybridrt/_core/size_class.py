@@ -29,3 +29,8 @@ def size_class(args: tuple[Any, ...]) -> int:
 def growth(of: int, to: int) -> float:
     """How many times more work a call of class ``to`` is than one of class ``of``, where it grows as the size does."""
     return 2.0 ** (_FACTOR_BITS * (to - of))
+
+
+def in_words(size_class: int) -> str:
+    """The sizes of this class, for people."""
+    return f"below {1 << _FACTOR_BITS * size_class:,}" if size_class else "0"
