@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 
 from . import arrays
@@ -57,8 +58,8 @@ def _spread(args: Sequence[Value], node: ast.expr) -> Sequence[Value]:
 class Calls(Expressions):
     """Knows what calls do."""
 
-    def scope_of_known(self, item: Known) -> Scope:
-        raise NotImplementedError
+    @abstractmethod
+    def scope_of_known(self, item: Known) -> Scope: ...
 
     def call(self, callee: Value, args: Sequence[Value], keywords: Keywords, node: ast.expr) -> Value:
         if not callee.calls:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 from .bindings import Module
@@ -30,22 +31,22 @@ _PRIVATE = ("_", "gi_", "ag_", "cr_", "f_", "tb_", "co_", "func_", "im_")
 _SINGLETONS = (None, True, False, ...)
 
 
-class Expressions(State):
+class Expressions(State, ABC):
     """Evaluates expressions; what calls do is told by those who know."""
 
+    @abstractmethod
     def call(
         self, callee: Value, args: Sequence[Value], keywords: Mapping[str | None, Value], node: ast.expr
-    ) -> Value:
-        raise NotImplementedError
+    ) -> Value: ...
 
-    def closure(self, node: ast.FunctionDef | ast.Lambda, scope: Scope) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def closure(self, node: ast.FunctionDef | ast.Lambda, scope: Scope) -> Value: ...
 
-    def free_variable(self, scope: Scope, name: str) -> Value:
-        raise NotImplementedError
+    @abstractmethod
+    def free_variable(self, scope: Scope, name: str) -> Value: ...
 
-    def assign(self, target: ast.expr, value: Value, scope: Scope) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def assign(self, target: ast.expr, value: Value, scope: Scope) -> None: ...
 
     def eval(self, node: ast.expr, scope: Scope) -> Value:
         """What ``node`` may give, with all that may have been put into it."""
