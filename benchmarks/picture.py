@@ -38,12 +38,17 @@ _LABEL, _VALUE, _RATIO = 142, 76, 40
 _ROW, _BAR, _TOP = 22, 13, 50
 _TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 
-_STYLE = """
+COMMON_STYLE = """
 text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Ubuntu, sans-serif; font-size: 12px; fill: #1f2328 }
 .card { fill: #ffffff; stroke: #d1d9e0 }
 .big { font-size: 17px; font-weight: 600 }
 .title { font-size: 13px; font-weight: 600 }
 .quiet { fill: #59636e; font-size: 11px }
+"""
+"""Of this picture and of those of ``placement``."""
+_STYLE = (
+    COMMON_STYLE
+    + """\
 .ours { fill: #0969da }
 .peer { fill: #afb8c1 }
 .floor { fill: #8250df; fill-opacity: .14; stroke: #8250df; stroke-dasharray: 3 2 }
@@ -64,6 +69,7 @@ text { fill: #f0f6fc }
 .one { stroke: #9198a1 }
 }
 """
+)
 
 
 @dataclass(frozen=True, slots=True)

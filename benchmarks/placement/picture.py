@@ -13,6 +13,7 @@ from math import log10
 from statistics import median
 from typing import Any
 
+from ..picture import COMMON_STYLE
 from . import apart
 from .mixes import RUN, THREAD
 from .recording import GROWS_AT, GUESTS
@@ -21,12 +22,9 @@ _WIDTH, _MARGIN, _LEFT, _RIGHT = 900, 24, 190, 110
 _PANEL, _GAP, _ROW, _HEAD = 130, 46, 24, 104
 _DECADES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 
-_STYLE = """
-text { font-family: system-ui, -apple-system, 'Segoe UI', Roboto, Ubuntu, sans-serif; font-size: 12px; fill: #1f2328 }
-.card { fill: #ffffff; stroke: #d1d9e0 }
-.big { font-size: 17px; font-weight: 600 }
-.title { font-size: 13px; font-weight: 600 }
-.quiet { fill: #59636e; font-size: 11px }
+_STYLE = (
+    COMMON_STYLE
+    + """\
 .grid { stroke: #d1d9e0 }
 .mark { stroke: #59636e; stroke-dasharray: 3 3 }
 .ours { fill: none; stroke: #0969da; stroke-width: 2 }
@@ -51,6 +49,7 @@ text { fill: #f0f6fc }
 .inside { fill: #ffffff }
 }
 """
+)
 
 
 def record(loop: str, seconds: float, rounds: int, tell: Callable[[str], None]) -> dict[str, Any]:
