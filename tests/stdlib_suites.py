@@ -51,7 +51,10 @@ class PoolUnderTest(hybridrt.ProcessPoolExecutor):
         if self._engine is None:
             return {}
         seats = self._engine._lane._seats
-        return {c.pid: _Process(c.pid) for c, seat in seats.items() if c.pid and not seat.is_leaving}
+        staying = [child for child, seat in list(seats.items()) if not seat.is_leaving]
+        while not all(child.pid for child in staying):  # a worker can answer sooner than its zygote says its pid
+            os.sched_yield()
+        return {child.pid: _Process(child.pid) for child in staying}
 
     @property
     def _executor_manager_thread(self) -> threading.Thread | None:
