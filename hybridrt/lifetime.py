@@ -18,21 +18,29 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
+from contextvars import copy_context
+from functools import partial
 from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
-from ._core.function import FunctionBook
+from ._core.function import Function, FunctionBook
 from ._core.gil import is_gil_off
+from ._core.placement import CPU_THREAD, PROCESS, THREAD, TRIAL
 from ._core.placement_profile import Profile
 from ._core.settings import Settings
 from ._core.stats import LaneStats
+from ._engine import shares
+from ._engine.packing import pickler
 from ._engine.shares import Sharing
+from ._engine.strict import StrictPickler
 from ._lanes import profile_file
 from ._lanes.contract import DROPPED, LEFT, Lane
 from ._lanes.foreign import ForeignLane
-from ._lanes.placing import Placing
+from ._lanes.job import Job, ProcessJob
+from ._lanes.placing import Placing, flattened, run_in_thread
 from ._lanes.threads import ThreadLane
-from .errors import HybridrtError, RuntimeClosed
+from ._lanes.turns import Turns
+from .errors import HybridrtError, NotSendable, RuntimeClosed
 
 if TYPE_CHECKING:
     from ._engine.share_book import ShareBook
@@ -68,7 +76,8 @@ class OpenLanes:
         )
         self._cpu_threads: ThreadLane | None = None
         has_workers = foreign is None and sys.platform != "win32"
-        self.placing: Placing = Placing(get_ident(), self._busy_threads, can_move=has_workers)
+        self._turns = Turns(loop, self.numbers, self.start_measured)
+        self.placing: Placing = Placing(get_ident(), self._busy_threads, self._turns, can_move=has_workers)
         self._profile = profile
         if profile is not None:
             book.recall = profile.recall
@@ -118,8 +127,43 @@ class OpenLanes:
         from ._lanes.processes import ProcessLane
 
         lane = ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
-        self.placing.is_clogged = lane.is_clogged
+        self.placing.crew = lane.crew
         return lane
+
+    def start_measured(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Start a call whose place is for measurement to say."""
+        placing = self.placing
+        if function.by_size is not None:
+            function = placing.sized(function, args)
+        lane = placing.place(function, fn, args, kwargs)
+        if lane == PROCESS:
+            if type(fn) is partial:
+                fn, args, kwargs = flattened(fn, args, kwargs)
+            context = copy_context()  # the caller's, in which nothing is strict
+            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
+            try:
+                job = self.processes.submit(function, fn, args, kwargs)
+            except NotSendable:
+                lane = THREAD
+            else:
+                if isinstance(job, ProcessJob):
+                    job.instead = (run_in_thread, self.threads, function, fn, args, kwargs, context)
+                return job
+            finally:
+                pickler.reset(token)
+        elif lane == TRIAL and self._turns.must_wait(function):
+            return self._turns.wait(function, fn, args, kwargs)
+        if shares.in_use:
+            args, kwargs = self.without_handles(args, kwargs)
+        if lane == TRIAL:
+            trial = placing.on_trial(function, fn)
+            self._turns.take(trial)
+            return self.threads.submit(function, trial, args, kwargs)
+        if lane == CPU_THREAD:
+            return self.cpu_threads.submit(function, fn, args, kwargs)
+        return self.threads.submit(function, fn, args, kwargs)
 
     @property
     def _share_book(self) -> ShareBook:
@@ -154,6 +198,7 @@ class OpenLanes:
 
     async def close(self, grace: float, why: str = LEFT) -> None:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""
+        self._turns.close()
         self.why_closed = why
         for lane in self._open():
             lane.close_submit(why)

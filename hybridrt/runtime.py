@@ -7,8 +7,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from contextvars import ContextVar, Token, copy_context
-from functools import partial
+from contextvars import ContextVar, Token
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
@@ -18,18 +17,15 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from ._core.explanation import Explanation, explain
 from ._core.function import COROUTINE, Function, FunctionBook
 from ._core.gil import is_gil_off
-from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD, THREAD_ONLY, TRIAL, place, place_measured
+from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD_ONLY, place, place_measured
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._engine import shares
-from ._engine.packing import pickler
-from ._engine.strict import StrictPickler
 from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
-from ._lanes.job import Job, LoopJob, ProcessJob
-from ._lanes.placing import flattened, run_in_thread
-from .errors import NotSendable, RuntimeClosed
+from ._lanes.job import Job, LoopJob
+from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
 from .verbs import BoundOptions, LaneName, Verbs
@@ -155,7 +151,7 @@ class Runtime(Verbs):
             elif function.knowledge.crashes:
                 lane = place_measured(function.knowledge)
             else:
-                return self._start_measured(function, fn, args, kwargs)
+                return (self._lanes or self._open_lanes()).start_measured(function, fn, args, kwargs)
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
@@ -175,38 +171,6 @@ class Runtime(Verbs):
                 "await it here, or run it in a worker with to_process"
             )
         return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
-
-    def _start_measured(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Job[Any]:
-        """Start a call whose place is for measurement to say."""
-        lanes = self._lanes or self._open_lanes()
-        placing = lanes.placing
-        if function.by_size is not None:
-            function = placing.sized(function, args)
-        lane = placing.place(function, fn, args, kwargs)
-        if lane == PROCESS:
-            if type(fn) is partial:
-                fn, args, kwargs = flattened(fn, args, kwargs)
-            context = copy_context()  # the caller's, in which nothing is strict
-            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
-            try:
-                job = lanes.processes.submit(function, fn, args, kwargs)
-            except NotSendable:
-                lane = THREAD
-            else:
-                if isinstance(job, ProcessJob):
-                    job.instead = (run_in_thread, lanes.threads, function, fn, args, kwargs, context)
-                return job
-            finally:
-                pickler.reset(token)
-        if shares.in_use:
-            args, kwargs = lanes.without_handles(args, kwargs)
-        if lane == TRIAL:
-            return lanes.threads.submit(function, placing.on_trial(function, fn), args, kwargs)
-        if lane == CPU_THREAD:
-            return lanes.cpu_threads.submit(function, fn, args, kwargs)
-        return lanes.threads.submit(function, fn, args, kwargs)
 
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
-from ._lanes.job import Job, ProcessJob
+from ._lanes.job import Job, ProcessJob, WaitingJob
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -106,7 +106,7 @@ class BoundOptions(Verbs):
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
         job = self._plain._start(lane or self._lane, fn, args, kwargs)
-        if self._retries and isinstance(job, ProcessJob):
+        if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
         if self._timeout is not None:
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)

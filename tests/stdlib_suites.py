@@ -52,7 +52,9 @@ class PoolUnderTest(hybridrt.ProcessPoolExecutor):
             return {}
         seats = self._engine._lane._seats
         staying = [child for child, seat in list(seats.items()) if not seat.is_leaving]
-        while not all(child.pid for child in staying):  # a worker can answer sooner than its zygote says its pid
+        while not all(
+            child.pid for child in staying
+        ):  # a worker can answer sooner than its zygote says its pid
             os.sched_yield()
         return {child.pid: _Process(child.pid) for child in staying}
 

@@ -224,3 +224,49 @@ def test_an_earlier_program_is_believed_after_one_sight() -> None:
     again = Knowledge(work=RELEASER.cpu, share=RELEASER.share, sights=2)
     again.recall(was_away=False)
     assert again.is_settled and again.releases
+
+
+def test_one_sight_is_enough_to_promise_a_process() -> None:
+    known = known_by(HOLDER)
+    assert known.is_promising and known.is_suspect and not known.is_settled
+    doubtful = known_by(replace(HOLDER, rivals=1.0))
+    assert doubtful.share is None and doubtful.is_promising
+
+
+@pytest.mark.parametrize(
+    "sight",
+    [
+        RELEASER,
+        WAITER,
+        replace(HOLDER, verdict=BOUND),
+        replace(HOLDER, verdict=None),
+        replace(HOLDER, shipping=None),
+        replace(HOLDER, shipping=0.1),
+        replace(HOLDER, obstacle="a lock"),
+    ],
+    ids=["releases", "waits", "bound", "not examined", "not tried", "too dear", "cannot be sent"],
+)
+def test_nothing_else_is_promising(sight: Sight) -> None:
+    assert not known_by(sight).is_promising
+
+
+def test_who_may_keep_the_gil_is_suspect() -> None:
+    unknown = Knowledge()
+    assert unknown.is_suspect and not unknown.is_promising
+    unknown.seems_to_wait = True
+    assert not unknown.is_suspect
+    assert known_by(HOLDER).is_suspect
+    assert not known_by(RELEASER).is_suspect
+    assert not known_by(WAITER).is_suspect
+
+
+def test_what_is_said_in_doubt_is_looked_at_again_but_ever_more_seldom() -> None:
+    known = known_by(*[replace(HOLDER, rivals=1.0)] * 5)
+    assert known.is_doubtful and known.is_away
+    spans = []
+    for _ in range(12):
+        spans.append(known.left)
+        known.learn(replace(HOLDER, rivals=1.0))
+    assert spans[0] == 32
+    assert spans == sorted(spans)
+    assert 256 <= spans[-1] <= 1024

@@ -286,7 +286,7 @@ async def test_a_short_call_does_not_wait_behind_long_ones(tmp_path: Path) -> No
         make_known(rt, placeable.squares_too, 0.02)
         blockers = [asyncio.ensure_future(rt.to_process(work.wait_for_file, str(gate))) for _ in range(2)]
         placing = rt._open_lanes().placing
-        await until(lambda: placing.is_clogged is not None and placing.is_clogged(time.monotonic()))
+        await until(lambda: placing.crew is not None and placing.crew.is_clogged(time.monotonic()))
         assert await rt.run(placeable.squares, 10) == placeable.squares(10)
         job = rt.submit(placeable.squares_too, 10)
         assert job.lane == "process"  # here it would keep the GIL for long

@@ -62,20 +62,20 @@ class Seat(Generic[C]):
     __slots__ = ("is_leaving", "load", "places", "progress", "serves_coroutines", "under_way", "worker")
 
     def __init__(self, worker: Any) -> None:
-        self.worker = worker
+        self.worker: Any = worker
         self.under_way: dict[int, C] = {}
-        self.load = 0.0
-        self.progress = 0.0  # when it last got or answered something, on the caller's clock
-        self.serves_coroutines = False
-        self.is_leaving = False  # gets nothing more
-        self.places = -1  # calls that it may still be given; negative: as many as come
+        self.load: float = 0.0
+        self.progress: float = 0.0  # when it last got or answered something, on the caller's clock
+        self.serves_coroutines: bool = False
+        self.is_leaving: bool = False  # gets nothing more
+        self.places: int = -1  # calls that it may still be given; negative: as many as come
 
 
 class Crew(Generic[C]):
     """The waiting calls and the seats of at most ``size`` workers for calls, and as many for coroutines."""
 
     def __init__(self, size: int) -> None:
-        self.size = size
+        self.size: int = size
         self.seats: list[Seat[C]] = []
         self.calls: deque[C] = deque()
         self.coroutines: deque[C] = deque()

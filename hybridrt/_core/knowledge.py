@@ -92,6 +92,8 @@ class Knowledge:
     """The class of the size of the arguments that were seen last."""
     releases: bool = False
     """Whether its calls compute, and let others have the GIL; as ``kind`` was when it was settled."""
+    seems_to_wait: bool = False
+    """Whether its first call, which has not ended yet, waits for something."""
     seen_at: float | None = None
     """The run time at which another look was found to be due."""
     _shares: list[float] = field(default_factory=list)
@@ -124,6 +126,25 @@ class Knowledge:
     def cost_of_going(self) -> float:
         """Seconds that one call in a process costs others: dispatch, and pickling there and back."""
         return DISPATCH_SECONDS + (self.shipping or 0.0)
+
+    @property
+    def is_suspect(self) -> bool:
+        """Whether a call of it may keep the GIL, as far as is known."""
+        if not self.sights:
+            return not self.seems_to_wait
+        return self.work > self.waited and self.held_share > HELD_SHARE
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether its calls will probably belong in a process, by a sight that is not enough to say so."""
+        return (
+            self.since > 0
+            and self.is_movable
+            and self.shipping is not None
+            and self.work > self.waited
+            and self.held_share > HELD_SHARE
+            and self.held > _WORTH_GOING * self.cost_of_going
+        )
 
     @property
     def is_movable(self) -> bool:
@@ -203,8 +224,10 @@ class Knowledge:
                 self.high = max(self.high, self.seen_at * _CHANGED)
         self.seen_at = None
         self.looks += 1
-        if self.is_doubtful or self.kind == UNKNOWN:
+        if self.kind == UNKNOWN:
             self.left = _LOOKS_AT_FIRST
+        elif self.is_doubtful:
+            self.left = _LOOKS_AT_FIRST << min(self.looks // 2, 4)
         else:
             is_sure = self.is_away and len(self._shares) >= _SURE_SIGHTS
             longer = min(self.looks, 10) + (_SURE_BITS if is_sure else 0)

@@ -141,6 +141,37 @@ def large_job(
     return job
 
 
+class WaitingJob(Job[T]):
+    """A job whose call is not started yet: by another job, which ``follow`` sees to."""
+
+    __slots__ = ("retries",)
+
+    retries: int
+    """As those of a ``ProcessJob``, should it become one."""
+
+
+def follow(job: Job[Any], inner: Job[Any]) -> None:
+    """``inner`` does the work of ``job``, which has its lane and its outcome, and stops it when it is cancelled."""
+    job.lane = inner.lane
+    job.stop_work = lambda _: _cancel(inner)
+    inner.add_done_callback(lambda _: _hand_on(inner, job))
+
+
+def _cancel(job: Job[Any]) -> None:
+    job.cancel()
+
+
+def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
+    if job.done():
+        return
+    if inner.cancelled():
+        job.cancel()
+    elif (exc := inner.exception()) is not None:
+        job.set_exception(exc)
+    else:
+        job.set_result(inner.result())
+
+
 class LoopJob(Job[T]):
     """A coroutine on the loop itself. It is done when the coroutine is, also after a cancel."""
 

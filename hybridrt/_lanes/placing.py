@@ -16,29 +16,39 @@ from time import monotonic
 from types import MethodType
 from typing import Any
 
+from .._core.crew import Crew
 from .._core.function import Function
 from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
 from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
 from .._core.size_class import growth, size_class
 from .contract import Lane
-from .job import Job, ProcessJob
+from .job import ProcessJob, follow
 from .probe import Probe
 from .trials import OnTrial, Report, examined
+from .turns import Turns
 
 _FAR = 3
 """Classes of size apart: from there on nothing is presumed of what is not known yet."""
+
+_LOOKING_SHARE = 0.005
+_MOST_CREDIT = 0.1
+"""Looks in passing at calls that belong in a process keep the GIL for this share of the time, and save up so many
+seconds: the loop's delay in a hundredth of its turns (p99) is not of their making."""
 
 
 class Placing:
     """The placement of one runtime. Belongs to the loop's thread."""
 
-    def __init__(self, loop_thread: int, busy: Callable[[], int], *, can_move: bool) -> None:
+    def __init__(self, loop_thread: int, busy: Callable[[], int], turns: Turns, *, can_move: bool) -> None:
         """``busy()``: calls that are in threads now. ``can_move``: there are worker processes of ours, or all stays."""
         self._can_move = can_move
+        self._turns = turns
         self.probe: Probe = Probe(loop_thread, busy)
         self._reports: deque[Report] = deque()
-        self.is_clogged: Callable[[float], bool] | None = None
-        """Whether, at this time (``monotonic``), the processes have not got on with anything for long."""
+        self._credit = _MOST_CREDIT
+        self._credited_at = monotonic()
+        self.crew: Crew[Any] | None = None
+        """That of the processes, as soon as there is one."""
 
     def place(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -55,9 +65,26 @@ class Placing:
                 return TRIAL
             return place_measured(known)
         timing = function.in_process
-        if timing.runs and known.is_due(timing.mean):
+        if timing.runs and known.is_due(timing.mean) and self._may_try(timing.mean):
             return TRIAL
         return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
+
+    def _may_try(self, seconds: float) -> bool:
+        """Whether a call that will keep the GIL for so long may run here, so as to be seen once more.
+
+        Not beside another: they would keep it from each other too, and none be seen clearly.
+        """
+        if self._turns.is_taken():
+            return False
+        return self.crew is None or not self.crew.under_way or self._can_afford(seconds)
+
+    def _can_afford(self, seconds: float) -> bool:
+        before, self._credited_at = self._credited_at, monotonic()
+        self._credit = min(self._credit + _LOOKING_SHARE * (self._credited_at - before), _MOST_CREDIT)
+        if self._credit < seconds:
+            return False
+        self._credit -= seconds
+        return True
 
     def sized(self, function: Function, args: tuple[Any, ...]) -> Function:
         """The facts about calls with arguments of this size, where they are known to differ by it."""
@@ -90,6 +117,8 @@ class Placing:
             known.confirm(function.verdict)
             if known.is_away:
                 return self._place_away(function, fn, args, kwargs)
+        elif self._can_move and known.is_promising and not self._may_try(known.work):
+            return self._place_away(function, fn, args, kwargs)
         return TRIAL
 
     def _place_away(
@@ -113,7 +142,7 @@ class Placing:
                 return THREAD
         if verdict.refusal_of(args, kwargs):
             return THREAD
-        if function.knowledge.is_short and self.is_clogged is not None and self.is_clogged(monotonic()):
+        if function.knowledge.is_short and self.crew is not None and self.crew.is_clogged(monotonic()):
             return THREAD
         return PROCESS
 
@@ -180,21 +209,4 @@ def run_in_thread(
     except Exception as exc:
         job.set_exception(exc)
         return
-    job.lane = inner.lane  # where it runs now
-    job.stop_work = lambda _: _cancel(inner)
-    inner.add_done_callback(lambda _: _hand_on(inner, job))
-
-
-def _cancel(job: Job[Any]) -> None:
-    job.cancel()
-
-
-def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
-    if job.done():
-        return
-    if inner.cancelled():
-        job.cancel()
-    elif (exc := inner.exception()) is not None:
-        job.set_exception(exc)
-    else:
-        job.set_result(inner.result())
+    follow(job, inner)

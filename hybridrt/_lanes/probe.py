@@ -107,6 +107,12 @@ class Trial:
             self.denied += waited
             self.asleep += min(max(0.0, due - max(due - nap, since)), _LONGEST_COUNTED)
 
+    def computes(self, now: float) -> bool:
+        """Whether it has used a CPU for much of the time since it began; False where the system does not tell."""
+        if self._clock is None or self.began > now:
+            return False
+        return self._clock() - self.cpu_before > _RUNNING_AT_LEAST * (now - self.began)
+
     def _computed(self) -> float:
         """CPU seconds of the call since the last look; all that there can be where the system does not tell."""
         if self._clock is None:

@@ -70,7 +70,7 @@ class ProcessLane:
         self._settings = settings
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
-        self.is_clogged: Callable[[float], bool] = self._crew.is_clogged
+        self.crew: Crew[_Call] = self._crew
         self._workforce = Workforce(
             loop,
             settings,

@@ -74,21 +74,25 @@ class Report(NamedTuple):
 class OnTrial:
     """Called in place of ``fn``, in a thread; does what ``fn`` does."""
 
-    __slots__ = ("_fn", "_function", "_probe", "_reports")
+    __slots__ = ("_fn", "_probe", "_reports", "_trial", "function", "is_done")
 
     def __init__(
         self, probe: Probe, function: Function, fn: Callable[..., Any], reports: deque[Report]
     ) -> None:
         self._probe = probe
-        self._function = function
+        self.function: Function = function
         self._fn = fn
         self._reports = reports
+        self._trial: Trial | None = None
+        self.is_done: bool = False
+        """Whether it has run, and its report is there."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run it. A call that raises tells how long it took, and nothing of what it would cost to send it."""
-        function = self._function
-        trial = self._probe.begin(function.knowledge)
+        function = self.function
+        trial = self._trial = self._probe.begin(function.knowledge)
         if trial is None:
+            self.is_done = True
             return self._fn(*args, **kwargs)
         try:
             result = self._fn(*args, **kwargs)
@@ -111,6 +115,16 @@ class OnTrial:
 
     def _report(self, report: Report) -> None:
         self._reports.append(report)
+        self.is_done = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will be found out by it."""
+        return self.is_done and (self._trial is None or self._probe.has_seen(self._trial))
+
+    def computes(self, now: float) -> bool:
+        """Whether it has begun, and has had a CPU for most of the time since, as far as the system tells."""
+        return self._trial is not None and self._trial.computes(now)
 
 
 def cost_of_shipping(
