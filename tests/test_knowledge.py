@@ -270,3 +270,10 @@ def test_what_is_said_in_doubt_is_looked_at_again_but_ever_more_seldom() -> None
     assert spans[0] == 32
     assert spans == sorted(spans)
     assert 256 <= spans[-1] <= 1024
+
+
+def test_one_call_in_which_the_machine_stood_still_does_not_make_a_waiter() -> None:
+    stalled = replace(HOLDER, wall=0.035, waited=0.025, seen=0.01)
+    for sights in ((stalled, HOLDER), (HOLDER, stalled)):
+        assert known_by(*sights).kind != WAITS
+    assert known_by(WAITER, replace(WAITER, waited=0.03, wall=0.03)).kind == WAITS

@@ -78,8 +78,9 @@ def explain(function: Function, *, threads_compute: bool = False) -> Explanation
 
 
 def _lane_of(function: Function) -> str:
-    lane = place_measured(function.knowledge)
-    return PROCESS if lane == PROCESS else THREAD
+    known = function.knowledge
+    is_away = place_measured(known) == PROCESS or (not known.is_settled and known.is_promising)
+    return PROCESS if is_away else THREAD
 
 
 def _explanation(function: Function, sized: Function, lane: str, reason: str) -> Explanation:
@@ -121,6 +122,11 @@ def _reason(known: Knowledge, lane: str) -> str:
     if not known.is_settled:
         if not known.sights:
             return "nothing is known of it yet, so it runs in a thread, where every function can run"
+        if lane == PROCESS:
+            return (
+                f"it computes, and by what little is known of it yet keeps the GIL from others for "
+                f"{known.held * 1e3:.3g} ms a call; {_why_movable(known)}"
+            )
         return "too little is known of it yet, so it runs in a thread, where every function can run"
     if lane == PROCESS:
         return (

@@ -96,6 +96,7 @@ class Knowledge:
     """Whether its first call, which has not ended yet, waits for something."""
     seen_at: float | None = None
     """The run time at which another look was found to be due."""
+    _waited_last: float = 0.0
     _shares: list[float] = field(default_factory=list)
     _doubtful: int = 0
 
@@ -165,7 +166,9 @@ class Knowledge:
         else:
             self.since += 1
             self.work += 0.5 * (sight.cpu - self.work)
-            self.waited += 0.5 * (sight.waited - self.waited)
+            # The lesser: where the machine itself stands still for a moment, as virtual ones do, all calls seem to wait.
+            self.waited = min(self._waited_last, sight.waited)
+        self._waited_last = sight.waited
         if sight.verdict is not None:
             self.verdict = sight.verdict
         if sight.shipping is not None:

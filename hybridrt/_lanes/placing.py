@@ -74,7 +74,7 @@ class Placing:
 
         Not beside another: they would keep it from each other too, and none be seen clearly.
         """
-        if self._turns.is_taken():
+        if self._turns.is_trying():
             return False
         return self.crew is None or not self.crew.under_way or self._can_afford(seconds)
 

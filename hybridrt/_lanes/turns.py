@@ -65,8 +65,12 @@ class Turns:
             return False
         return len(self._waiting) < _MOST_WAITING and self.is_taken()
 
+    def is_trying(self) -> bool:
+        """Whether a call runs on trial that may keep the GIL."""
+        return self.is_taken() and self._turn is not None and not self._turn.is_done
+
     def is_taken(self) -> bool:
-        """Whether a call is on trial that may keep the GIL."""
+        """The same, or what has been found out by it is not there yet."""
         turn = self._turn
         if turn is None:
             return False
