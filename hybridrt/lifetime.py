@@ -91,7 +91,7 @@ class OpenLanes:
             settings = self._settings
             self._cpu_threads = ThreadLane(
                 self._loop,
-                limit=settings.cpu_threads or settings.processes,
+                limit=settings.cpu_threads or settings.processes + 1,
                 idle=settings.thread_idle,
                 numbers=self.numbers,
                 name="cpu_threads",

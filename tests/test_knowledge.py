@@ -253,7 +253,7 @@ def test_nothing_else_is_promising(sight: Sight) -> None:
 def test_who_may_keep_the_gil_is_suspect() -> None:
     unknown = Knowledge()
     assert unknown.is_suspect and not unknown.is_promising
-    unknown.seems_to_wait = True
+    unknown.seems_harmless = True
     assert not unknown.is_suspect
     assert known_by(HOLDER).is_suspect
     assert not known_by(RELEASER).is_suspect

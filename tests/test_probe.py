@@ -219,3 +219,23 @@ def test_a_starved_look_is_no_evidence_but_what_it_waited_for_besides_is() -> No
     trial.witness(due=11.5, now=12.0, starved=0.0, nap=1.0)  # it slept until all was over
     trial.witness(due=10.95, now=12.0, starved=0.5, nap=0.0)  # it had no CPU until then
     assert (trial.denied, trial.asleep, trial.looks) == before
+
+
+def test_a_call_that_waits_or_releases_seems_harmless_while_it_runs_and_one_that_holds_does_not() -> None:
+    class Here(Trial):
+        used = 0.0
+
+        def __init__(self) -> None:
+            super().__init__("it", lambda: self.used)
+            self.began = 0.0
+
+    waiting = Here()
+    assert waiting.seems_harmless(0.01)
+    computing = Here()
+    computing.used = 0.009
+    assert not computing.seems_harmless(0.01)  # nothing was seen yet
+    computing.looks, computing.denied, computing.asleep = 3, 0.001, 0.004
+    assert computing.seems_harmless(0.01)
+    computing.denied = 0.02
+    assert not computing.seems_harmless(0.01)
+    assert Trial("it", None).seems_harmless(0.01)

@@ -32,8 +32,8 @@ class ATrial:
         self.is_done = self.is_over = False
         self._computes = computes
 
-    def computes(self, now: float) -> bool:
-        return self._computes
+    def seems_harmless(self, now: float) -> bool:
+        return not self._computes
 
     def end(self) -> None:
         self.is_done = self.is_over = True
@@ -109,13 +109,13 @@ async def test_it_is_nobody_s_turn_who_is_known_not_to_keep_the_gil() -> None:
     assert not stage.turns.must_wait(Function(abs))
 
 
-async def test_one_that_is_seen_to_wait_keeps_nobody_waiting() -> None:
+async def test_one_that_seems_harmless_keeps_nobody_waiting() -> None:
     stage = Stage()
     trial = stage.try_out(computes=False)
     stage.wait()
     await until(lambda: stage.begun)
     assert not trial.is_over
-    assert trial.function.knowledge.seems_to_wait
+    assert trial.function.knowledge.seems_harmless
     assert not trial.function.knowledge.is_suspect
     assert not stage.turns.must_wait(trial.function)
 

@@ -120,14 +120,7 @@ def _reason(known: Knowledge, lane: str) -> str:
     if known.crashes:
         return "a worker died of it, which in a thread would have been the end of the whole program"
     if not known.is_settled:
-        if not known.sights:
-            return "nothing is known of it yet, so it runs in a thread, where every function can run"
-        if lane == PROCESS:
-            return (
-                f"it computes, and by what little is known of it yet keeps the GIL from others for "
-                f"{known.held * 1e3:.3g} ms a call; {_why_movable(known)}"
-            )
-        return "too little is known of it yet, so it runs in a thread, where every function can run"
+        return _first_impression(known, lane)
     if lane == PROCESS:
         return (
             f"it computes and keeps the GIL from others for {known.held * 1e3:.3g} ms a call, "
@@ -153,6 +146,17 @@ def _reason(known: Knowledge, lane: str) -> str:
         f"it computes and keeps the GIL from others, but only for {known.held * 1e3:.3g} ms a call, "
         f"against {known.cost_of_going * 1e3:.3g} ms that sending it to a process costs"
     )
+
+
+def _first_impression(known: Knowledge, lane: str) -> str:
+    if not known.sights:
+        return "nothing is known of it yet, so it runs in a thread, where every function can run"
+    if lane == PROCESS:
+        return (
+            f"it computes, and by what little is known of it yet keeps the GIL from others for "
+            f"{known.held * 1e3:.3g} ms a call; {_why_movable(known)}"
+        )
+    return "too little is known of it yet, so it runs in a thread, where every function can run"
 
 
 def _why_movable(known: Knowledge) -> str:

@@ -92,8 +92,8 @@ class Knowledge:
     """The class of the size of the arguments that were seen last."""
     releases: bool = False
     """Whether its calls compute, and let others have the GIL; as ``kind`` was when it was settled."""
-    seems_to_wait: bool = False
-    """Whether its first call, which has not ended yet, waits for something."""
+    seems_harmless: bool = False
+    """Whether its first call, which has not ended yet, waits for something, or lets others have the GIL."""
     seen_at: float | None = None
     """The run time at which another look was found to be due."""
     _waited_last: float = 0.0
@@ -132,7 +132,7 @@ class Knowledge:
     def is_suspect(self) -> bool:
         """Whether a call of it may keep the GIL, as far as is known."""
         if not self.sights:
-            return not self.seems_to_wait
+            return not self.seems_harmless
         return self.work > self.waited and self.held_share > HELD_SHARE
 
     @property
@@ -166,7 +166,7 @@ class Knowledge:
         else:
             self.since += 1
             self.work += 0.5 * (sight.cpu - self.work)
-            # The lesser: where the machine itself stands still for a moment, as virtual ones do, all calls seem to wait.
+            # The lesser: while the machine itself stands still, as virtual ones do, every call seems to wait.
             self.waited = min(self._waited_last, sight.waited)
         self._waited_last = sight.waited
         if sight.verdict is not None:

@@ -31,7 +31,7 @@ _FAR = 3
 """Classes of size apart: from there on nothing is presumed of what is not known yet."""
 
 _LOOKING_SHARE = 0.005
-_MOST_CREDIT = 0.1
+_MOST_CREDIT = 0.05
 """Looks in passing at calls that belong in a process keep the GIL for this share of the time, and save up so many
 seconds: the loop's delay in a hundredth of its turns (p99) is not of their making."""
 

@@ -19,6 +19,7 @@ from time import perf_counter, process_time, thread_time
 from typing import Any
 
 from .._core.run_queue import RunQueue, queued_seconds
+from .._core.sight import HELD_SHARE
 
 _FIRST_NAP = 0.00005
 _LONGEST_NAP = 0.016
@@ -30,6 +31,7 @@ _TOLD_AT_LEAST = 0.0001
 """So long a wait is more than the kernel's counts of it may be wrong by."""
 _RUNNING_AT_LEAST = 0.3
 """Of the time since the last look, for what was met with to be the call's doing."""
+_LOOKS_TO_CLEAR = 2
 _NEVER = float("inf")
 _MOST_TRIALS = 16
 """At once. More would tell nothing new, and the probe looks at each of them whenever it looks."""
@@ -107,11 +109,18 @@ class Trial:
             self.denied += waited
             self.asleep += min(max(0.0, due - max(due - nap, since)), _LONGEST_COUNTED)
 
-    def computes(self, now: float) -> bool:
-        """Whether it has used a CPU for much of the time since it began; False where the system does not tell."""
+    def seems_harmless(self, now: float) -> bool:
+        """Whether it does not compute, or was seen to let others have the GIL, so far; also where nobody can tell."""
         if self._clock is None or self.began > now:
-            return False
-        return self._clock() - self.cpu_before > _RUNNING_AT_LEAST * (now - self.began)
+            return True
+        if self._clock() - self.cpu_before < _RUNNING_AT_LEAST * (now - self.began):
+            return True
+        return self.is_cleared
+
+    @property
+    def is_cleared(self) -> bool:
+        """Whether it was seen to let others have the GIL, so far."""
+        return self.looks >= _LOOKS_TO_CLEAR and self.denied < HELD_SHARE * (self.denied + self.asleep)
 
     def _computed(self) -> float:
         """CPU seconds of the call since the last look; all that there can be where the system does not tell."""

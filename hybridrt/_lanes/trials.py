@@ -104,7 +104,8 @@ class OnTrial:
         verdict = function.verdict
         shipping: float | None = None
         obstacle: str | None = None
-        if trial.cpu > QUICK_SECONDS and trial.cpu > trial.waited:
+        # To examine a function takes milliseconds of the GIL: only where it may be of use.
+        if trial.cpu > QUICK_SECONDS and trial.cpu > trial.waited and not trial.is_cleared:
             if verdict is None and function.examiner is None:
                 function.examiner = self
                 verdict = examined(self._fn)
@@ -122,9 +123,9 @@ class OnTrial:
         """Whether nothing more will be found out by it."""
         return self.is_done and (self._trial is None or self._probe.has_seen(self._trial))
 
-    def computes(self, now: float) -> bool:
-        """Whether it has begun, and has had a CPU for most of the time since, as far as the system tells."""
-        return self._trial is not None and self._trial.computes(now)
+    def seems_harmless(self, now: float) -> bool:
+        """Whether it has not begun, or waits, or lets others have the GIL, as far as can be told."""
+        return self._trial is None or self._trial.seems_harmless(now)
 
 
 def cost_of_shipping(

@@ -2,8 +2,8 @@
 
 Several that keep the GIL would keep it from each other, and from the loop; none would be seen clearly; and calls that
 belong in a process would be done in threads by the time that is known. So while the first call of one function is on
-trial, first calls of others, and further ones of the same, are held back: until it has ended, or is seen to wait for
-something, and for ``MOST_SECONDS`` at most.
+trial, first calls of others, and further ones of the same, are held back: until it has ended, or is seen to wait or to
+let others have the GIL, and for ``MOST_SECONDS`` at most.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .trials import OnTrial
 MOST_SECONDS = 0.1
 _TICK_SECONDS = 0.001
 _TELLING_SECONDS = 0.002
-"""By then it shows whether a call computes or waits."""
+"""By then it shows what a call is like."""
 _MOST_WAITING = 256
 
 
@@ -61,7 +61,7 @@ class Turns:
     def must_wait(self, function: Function) -> bool:
         """Whether a call of it should wait for a turn."""
         known = function.knowledge
-        if self._turn is None or self._is_closed or known.sights or known.seems_to_wait:
+        if self._turn is None or self._is_closed or known.sights or known.seems_harmless:
             return False
         return len(self._waiting) < _MOST_WAITING and self.is_taken()
 
@@ -78,8 +78,8 @@ class Turns:
         age = now - self._taken_at
         if turn.is_over or age > MOST_SECONDS:
             self._turn = None
-        elif age > _TELLING_SECONDS and not turn.is_done and not turn.computes(now):
-            turn.function.knowledge.seems_to_wait = True
+        elif age > _TELLING_SECONDS and not turn.is_done and turn.seems_harmless(now):
+            turn.function.knowledge.seems_harmless = True
             self._turn = None
         return self._turn is not None
 
