@@ -144,7 +144,7 @@ class OpenLanes:
             context = copy_context()  # the caller's, in which nothing is strict
             token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
             try:
-                job = self.processes.submit(function, fn, args, kwargs)
+                job = (self.process_lane or self.processes).submit(function, fn, args, kwargs)
             except NotSendable:
                 lane = THREAD
             else:

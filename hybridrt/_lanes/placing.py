@@ -20,6 +20,7 @@ from .._core.crew import Crew
 from .._core.function import Function
 from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
 from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
+from .._core.proof.plain import refusal_of
 from .._core.size_class import growth, size_class
 from .contract import Lane
 from .job import ProcessJob, follow
@@ -65,7 +66,10 @@ class Placing:
                 return TRIAL
             return place_measured(known)
         timing = function.in_process
-        if timing.runs and known.is_due(timing.mean) and self._may_try(timing.mean):
+        mean = timing.mean
+        if known.left > 1 and known.low <= mean <= known.high:
+            known.left -= 1  # as ``is_due``, a Python frame less
+        elif timing.runs and known.is_due(mean) and self._may_try(mean):
             return TRIAL
         return self._place_away(function, fn, args, kwargs) if self._can_move else THREAD
 
@@ -140,7 +144,7 @@ class Placing:
             fn, args, kwargs = flattened(fn, args, kwargs)
             if type(fn) is MethodType:
                 return THREAD
-        if verdict.refusal_of(args, kwargs):
+        if refusal_of(args, kwargs, needs_immutable=verdict.needs_immutable):  # a Python frame less
             return THREAD
         if function.knowledge.is_short and self.crew is not None and self.crew.is_clogged(monotonic()):
             return THREAD
