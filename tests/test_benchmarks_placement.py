@@ -14,9 +14,9 @@ import pytest
 pytest.importorskip("numpy")
 pytest.importorskip("PIL")
 
+from benchmarks.apart import Failed, carry_out
 from benchmarks.placement import catalogue, data, labelled, lateness, mixes, overhead, picture, recording
 from benchmarks.placement.__main__ import main
-from benchmarks.placement.apart import Failed, carry_out
 from benchmarks.placement.case import HOLDER, LANE_OF, QUICK, RELEASER, Case
 from benchmarks.placement.labelled import Placed
 
@@ -160,7 +160,7 @@ def test_the_sequence_of_a_mix_is_the_same_each_time() -> None:
 
 
 def test_overhead_is_reported_for_each_subject() -> None:
-    costs: dict[str, Any] = carry_out("overhead", {"slices": 2, "at_once": 20, "loop": "asyncio"})
+    costs: dict[str, Any] = carry_out("placement.overhead", {"slices": 2, "at_once": 20, "loop": "asyncio"})
     table = "\n".join(overhead.lines(costs))
     assert all(name in table for name, *_ in overhead.SUBJECTS)
     assert len(list(overhead.verdicts(costs))) == len(overhead.SUBJECTS) + 2
@@ -210,5 +210,6 @@ def test_what_cannot_be_done_is_refused(
 def test_an_interpreter_that_fails_is_told_with_its_errors() -> None:
     with pytest.raises(Failed, match="KeyError"):
         carry_out(
-            "mixes", {"mix": "no such", "placement": "run", "scale": 1, "processes": 1, "loop": "asyncio"}
+            "placement.mixes",
+            {"mix": "no such", "placement": "run", "scale": 1, "processes": 1, "loop": "asyncio"},
         )

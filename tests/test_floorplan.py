@@ -25,13 +25,14 @@ FLOORS = {
     "_core": 0,
     "_engine": 1,
     "_lanes": 2,
-    "files": 2.5,  # these three are drawn on floor 3, as parts of what the runtime shows; below it here
+    "streams": 2.4,  # these are drawn on floor 3, as parts of what the runtime shows; below it here
+    "actors": 2.4,
+    "files": 2.5,
     "verbs": 2.5,
     "lifetime": 2.5,
+    "scopes": 2.6,
     "runtime": 3,
     "ambient": 4,
-    "streams": 4,
-    "actors": 4,
     "executor": 4,
     "demo": 5,
     "ext": 5,

@@ -10,10 +10,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .. import goals, machine
+from .. import apart, goals, machine
 from ..__main__ import default_loop
 from ..goals import Verdict
-from . import apart, catalogue, data, labelled, lateness, mixes, overhead, picture
+from . import catalogue, data, labelled, lateness, mixes, overhead, picture
 
 _PACKAGES = ("hybridrt", "uvloop", "numpy", "pillow")
 _PARTS = ("labelled", "mixes", "overhead", "lateness", "picture")
@@ -96,7 +96,7 @@ def _measure(options: argparse.Namespace, names: list[str], keys: list[str]) -> 
         print("\n".join(mixes.lines(figures)))
         return figures, list(mixes.verdicts(figures))
     order = {"slices": 20 if options.quick else 100, "at_once": 1000, "loop": options.loop}
-    costs = apart.carry_out("overhead", order)
+    costs = apart.carry_out("placement.overhead", order)
     print("\n".join(overhead.lines(costs)))
     return costs, list(overhead.verdicts(costs))
 

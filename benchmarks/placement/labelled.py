@@ -9,7 +9,8 @@ from typing import Any
 
 import hybridrt
 
-from . import apart, data
+from .. import apart
+from . import data
 from .case import Case
 from .catalogue import BY_NAME
 
@@ -92,7 +93,7 @@ def runs(
     for seed in range(count):
         with apart.a_busy_core(is_busy):
             order = {"names": names, "calls": calls, "seed": seed, "at_once": at_once, "loop": loop}
-            yield [Placed(**row) for row in apart.carry_out("labelled", order)]
+            yield [Placed(**row) for row in apart.carry_out("placement.labelled", order)]
 
 
 def share(placed: list[Placed]) -> float:

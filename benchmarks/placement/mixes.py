@@ -12,8 +12,9 @@ from typing import Any
 
 import hybridrt
 
+from .. import apart
 from ..goals import Verdict
-from . import apart, data, holders, small, unsafe
+from . import data, holders, small, unsafe
 from .case import QUICK, Case, Cases
 from .catalogue import BY_NAME
 
@@ -195,7 +196,9 @@ def rounds(
                     "processes": processes,
                     "loop": loop,
                 }
-                found.setdefault(key, {}).setdefault(placement, []).append(apart.carry_out("mixes", order))
+                found.setdefault(key, {}).setdefault(placement, []).append(
+                    apart.carry_out("placement.mixes", order)
+                )
     return found
 
 

@@ -13,8 +13,8 @@ from math import log10
 from statistics import median
 from typing import Any
 
+from .. import apart
 from ..picture import COMMON_STYLE
-from . import apart
 from .mixes import RUN, THREAD
 from .recording import GROWS_AT, GUESTS
 
@@ -59,7 +59,7 @@ def record(loop: str, seconds: float, rounds: int, tell: Callable[[str], None]) 
         for placement, of_placement in samples.items():
             tell(f"recording {number + 1} of {rounds}: {placement}")
             order = {"placement": placement, "seconds": seconds, "processes": 2, "loop": loop}
-            of_placement.append(apart.carry_out("recording", order))
+            of_placement.append(apart.carry_out("placement.recording", order))
     return {"seconds": seconds, "samples": samples}
 
 

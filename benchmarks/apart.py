@@ -13,10 +13,10 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ..runner import ROOT
+from .runner import ROOT
 
-_COMMAND = "from benchmarks.placement.apart import main; main()"
-_MARK = "benchmarks.placement:"
+_COMMAND = "from benchmarks.apart import main; main()"
+_MARK = "benchmarks.apart:"
 _BURN = """
 import os
 parent = os.getppid()
@@ -31,7 +31,7 @@ class Failed(Exception):
 
 
 def carry_out(part: str, order: dict[str, Any], seconds: float = 120.0) -> Any:
-    """What ``benchmarks.placement.<part>.carry_out(**order)`` answers, a coroutine on a fresh loop (``order["loop"]``).
+    """What ``benchmarks.<part>.carry_out(**order)`` answers, a coroutine on a fresh loop (``order["loop"]``).
 
     Raises Failed where it does not answer within ``seconds``.
     """
