@@ -11,7 +11,7 @@ from contextvars import ContextVar, Token
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.explanation import Explanation, explain
@@ -31,6 +31,9 @@ from .lifetime import OpenLanes, guard
 from .verbs import BoundOptions, LaneName, Verbs
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
+
+if TYPE_CHECKING:
+    from .scopes import Scope
 
 if sys.platform != "win32":
     # Loaded now, not on first use: that takes 20 ms, which the loop would feel.
@@ -200,6 +203,15 @@ class Runtime(Verbs):
                        be run twice. What the function raises is its answer, and never retried
         """
         return BoundOptions(self, lane=lane, timeout=timeout, retries=retries)
+
+    def scope(self) -> Scope:
+        """``async with rt.scope() as scope:`` the same verbs; what is started with them ends before the block does.
+
+        The first job that fails cancels the others; failures are raised as an ``ExceptionGroup``.
+        """
+        from .scopes import Scope  # with anyio's task groups, which take 20 ms to import
+
+        return Scope(self)
 
     @overload
     def open(self, file: Any, mode: TextMode = "r", *args: Any, **kwargs: Any) -> TextFile: ...

@@ -78,7 +78,11 @@ class Verbs(ABC):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Job[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Start ``fn`` now, where ``run`` would, and return its job: a future of the result."""
-        return self._start(None, fn, args, kwargs)
+        return self._kept(self._start(None, fn, args, kwargs))
+
+    def _kept(self, job: Job[T]) -> Job[T]:
+        """This job is handed out; a scope sees to its outcome."""
+        return job
 
 
 class BoundOptions(Verbs):
@@ -112,6 +116,9 @@ class BoundOptions(Verbs):
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)
             job.add_done_callback(lambda _: handle.cancel())
         return job
+
+    def _kept(self, job: Job[T]) -> Job[T]:
+        return self._plain._kept(job)
 
 
 def _is_time(value: object) -> bool:
