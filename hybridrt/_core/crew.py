@@ -6,12 +6,15 @@ that was not measured yet, or that is slow, or whose arguments are large, is nev
 written ahead can be taken back until it starts, and is, when the worker turns out to be busy for longer.
 
 Coroutine calls share workers: each goes to the worker that has the fewest.
+
+A *resident* is a worker that is somebody's own. It gets no call but those that are bound to it, and they wait at its
+seat; what becomes of them is decided in ``residents``.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import OrderedDict, deque
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -22,7 +25,7 @@ CLOGGED_SECONDS = 0.1
 LARGE_PAYLOAD = 1 << 14
 
 _number = attrgetter("number")
-_OVERHEAD = 10e-6
+CALL_SECONDS = 10e-6
 """Seconds that a call costs a worker beside the function itself."""
 
 
@@ -35,6 +38,13 @@ class Call(Protocol):
     is_coroutine: bool
     seat: Any
     """The seat that holds it, or None while it waits; set by the crew."""
+    home: Any
+    """The resident's seat that it is bound to, or None."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        ...
 
     def done(self) -> bool:
         """Whether nobody wants it any more."""
@@ -59,7 +69,16 @@ C = TypeVar("C", bound=Call)
 class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
-    __slots__ = ("is_leaving", "load", "places", "progress", "serves_coroutines", "under_way", "worker")
+    __slots__ = (
+        "is_leaving",
+        "load",
+        "own",
+        "places",
+        "progress",
+        "serves_coroutines",
+        "under_way",
+        "worker",
+    )
 
     def __init__(self, worker: Any) -> None:
         self.worker: Any = worker
@@ -69,6 +88,7 @@ class Seat(Generic[C]):
         self.serves_coroutines: bool = False
         self.is_leaving: bool = False  # gets nothing more
         self.places: int = -1  # calls that it may still be given; negative: as many as come
+        self.own: OrderedDict[int, C] | None = None  # a resident's: what waits for it, by number, in order
 
 
 class Crew(Generic[C]):
@@ -80,6 +100,8 @@ class Crew(Generic[C]):
         self.calls: deque[C] = deque()
         self.coroutines: deque[C] = deque()
         """These two: what waits, in order. Whoever has many calls to add may append them here."""
+        self.residents: list[Seat[C]] = []
+        """Seats that are given no call but those bound to them; none of them is in ``seats``."""
         self._unwanted = 0  # cancelled calls that are still in one of the two queues
 
     def is_clogged(self, now: float) -> bool:
@@ -92,34 +114,50 @@ class Crew(Generic[C]):
     @property
     def waiting(self) -> int:
         """Calls that no worker has yet."""
+        bound = sum(len(seat.own or ()) for seat in self.residents) if self.residents else 0
+        return self._in_common + bound
+
+    @property
+    def _in_common(self) -> int:
+        """Those that are for any worker."""
         return len(self.calls) + len(self.coroutines) - self._unwanted
 
     @property
     def under_way(self) -> int:
         """Calls given to a worker and not answered."""
-        return sum(len(seat.under_way) for seat in self.seats)
+        return sum(len(seat.under_way) for seat in (*self.seats, *self.residents))
 
     def add(self, call: C) -> None:
         """One more call waits."""
-        (self.coroutines if call.is_coroutine else self.calls).append(call)
+        if call.home is not None:
+            call.home.own[call.number] = call
+        else:
+            (self.coroutines if call.is_coroutine else self.calls).append(call)
 
     def add_in_place(self, call: C) -> None:
         """One more call waits, in front of those that were submitted after it."""
+        if call.home is not None:
+            call.home.own[call.number] = call  # where it has been since it was submitted
+            return
         queue = self.coroutines if call.is_coroutine else self.calls
         queue.insert(bisect_left(queue, call.number, key=_number), call)
 
     def drop_waiting(self) -> list[C]:
-        """Take out every call that waits, in order."""
+        """Take out every call that waits and is bound to nobody, in order."""
         dropped = [call for call in (*self.calls, *self.coroutines) if not call.done()]
         self.calls.clear()
         self.coroutines.clear()
         self._unwanted = 0
         return dropped
 
-    def cancelled_waiting(self) -> None:
-        """One of the waiting calls is done before it began; it leaves its queue when its turn comes, or in bulk."""
+    def cancelled_waiting(self, call: C) -> None:
+        """This call is done before it began; it leaves its queue when its turn comes, or in bulk; a bound one now."""
+        if call.home is not None:
+            if call.home.own:
+                call.home.own.pop(call.number, None)
+            return
         self._unwanted += 1
-        if self._unwanted > 1000 and self._unwanted > self.waiting:
+        if self._unwanted > 1000 and self._unwanted > self._in_common:
             for queue in (self.calls, self.coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
@@ -147,7 +185,7 @@ class Crew(Generic[C]):
             return None
         idle.serves_coroutines = False
         idle.progress = now
-        idle.load = call.cost = call.timing.expected + _OVERHEAD
+        idle.load = call.cost = call.timing.expected + CALL_SECONDS
         idle.under_way[call.number] = call
         call.seat = idle
         if idle.places >= 0:
@@ -169,7 +207,7 @@ class Crew(Generic[C]):
         wanted = min(len(self.calls) + coming, self.size - busy)
         wanted += min(len(self.coroutines), self.size - hosts)
         # The queues may hold cancelled calls as well.
-        return max(0, min(wanted, self.waiting + coming) - idle)
+        return max(0, min(wanted, self._in_common + coming) - idle)
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
         """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""
@@ -212,7 +250,7 @@ class Crew(Generic[C]):
                 calls.popleft()
                 self._count_off()
                 continue
-            cost = call.timing.expected + _OVERHEAD
+            cost = call.timing.expected + CALL_SECONDS
             if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
                 break
             calls.popleft()
@@ -283,7 +321,11 @@ class Crew(Generic[C]):
     def add_again(self, call: C) -> None:
         """This call waits once more, in front: its turn had come."""
         call.seat = None
-        (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
+        if call.home is not None:
+            call.home.own[call.number] = call
+            call.home.own.move_to_end(call.number, last=False)
+        else:
+            (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
 
     def hold(self, seat: Seat[C]) -> None:
         """Write nothing ahead to this seat until all that it holds is answered: what it runs may have to be killed."""
@@ -294,18 +336,23 @@ class Crew(Generic[C]):
         seat.is_leaving = True
 
     def stuck(self, now: float) -> list[Seat[C]]:
-        """Seats with calls behind one that takes longer than expected, where another worker could have them."""
+        """Seats with calls behind one that takes longer than expected, where another worker could have them.
+
+        A resident's calls are nobody else's, but here they can still be dropped.
+        """
+        ahead = self.seats_with_calls_ahead()
         if self.calls or sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats) >= self.size:
-            return []
-        return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
+            ahead = [s for s in ahead if s.own is not None]
+        return [s for s in ahead if now - s.progress >= STUCK_SECONDS]
 
     def seats_with_calls_ahead(self) -> list[Seat[C]]:
         """Seats that hold more than the call they are running."""
-        return [s for s in self.seats if len(s.under_way) > 1 and not s.serves_coroutines]
+        seats = (*self.seats, *self.residents) if self.residents else self.seats
+        return [s for s in seats if len(s.under_way) > 1 and not s.serves_coroutines]
 
     def remove(self, seat: Seat[C]) -> list[C]:
         """This worker has gone; the calls that went with it, in order."""
-        self.seats.remove(seat)
+        (self.seats if seat.own is None else self.residents).remove(seat)
         return list(seat.under_way.values())
 
 

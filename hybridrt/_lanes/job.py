@@ -50,6 +50,7 @@ class ProcessJob(Job[T]):
         "crashes",
         "definition",
         "fn",
+        "home",
         "instead",
         "is_coroutine",
         "payload",
@@ -65,6 +66,8 @@ class ProcessJob(Job[T]):
     payload: bytes
     seat: Seat[ProcessJob[Any]] | None
     """The worker that has it, or None while it waits."""
+    home: Seat[ProcessJob[Any]] | None
+    """The worker of its own that it is bound to, or None."""
     retries: int
     """How often it may be run again where its worker dies."""
     crashes: int
@@ -75,6 +78,11 @@ class ProcessJob(Job[T]):
     instead: tuple[Callable[..., None], *tuple[Any, ...]]
     """Set where the caller did not ask for a process: what runs the call where nothing needs to be sent, and its
     arguments after this job."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        return True
 
     def set_exception(self, exception: type | BaseException) -> None:
         """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
@@ -102,6 +110,11 @@ class LargeJob(ProcessJob[T]):
     """What is to be sent; None before it has been packed, and when it has been let go."""
     make_room: Callable[[LargeJob[Any]], None]
     """Called when it waits no more: another call may be packed in its place. More than once is harmless."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        return self.cargo is not None
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""
@@ -136,7 +149,7 @@ def large_job(
     job.payload = b""
     job.timing = UNKNOWN  # so it is never written ahead, nor anything behind it
     job.make_room = _ignore
-    job.seat = job.cargo = None
+    job.seat = job.home = job.cargo = None
     job.retries = job.crashes = 0
     return job
 

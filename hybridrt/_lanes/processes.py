@@ -16,7 +16,7 @@ from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
 
-from .._core.crew import LARGE_PAYLOAD, STUCK_SECONDS, Crew, Seat
+from .._core.crew import LARGE_PAYLOAD, Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBook
 from .._core.health import Health
 from .._core.settings import Settings
@@ -26,19 +26,21 @@ from .._engine.cargo import Hold, Outgrown, pack
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
-from .._engine.ring import CAN_BE_READ_UNTOLD
 from .._engine.shares import Sharing
 from .._engine.variables import travellers
 from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
+from .deaths import Deaths
 from .errands import MARKS
 from .executor import LaneExecutor
 from .holding import open_hold
 from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
-from .obituary import MAY_BE_OOM, Death, charge, refused_call, start_error, stopped_call
+from .obituary import refused_call, stopped_call
+from .overdue import Overdue
 from .porters import Porters
+from .posts import Posts
 from .sending import send_calls, send_large, send_now
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
@@ -71,17 +73,18 @@ class ProcessLane:
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
         self.crew: Crew[_Call] = self._crew
+        self._overdue = Overdue(loop, self._crew, take_answers=self._take_answers, pump=self._pump)
         self._workforce = Workforce(
             loop,
             settings,
             self._crew,
             setup,
             on_readable=self._on_readable,
-            on_death=self._on_death,
-            on_none_to_be_had=self._refuse_waiting,
+            on_death=lambda child, exitcode: self._deaths.settle(child, exitcode),
+            on_none_to_be_had=lambda error: self._deaths.refuse_waiting(error),
             on_broken=self._break,
             pump_soon=self._pump_soon,
-            take_back=self._take_back,
+            take_back=self._overdue.take_back,
             on_watch=self._on_watch,
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
@@ -96,28 +99,62 @@ class ProcessLane:
             self._crew,
             self._counters,
             grace=settings.interrupt_grace,
-            take_back=self._take_back,
+            take_back=self._overdue.take_back,
             pump_soon=self._pump_soon,
             tell_if_empty=self._tell_if_empty,
             withdraw=self._porters.withdraw,
         )
         self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
+        self.posts: Posts = self._new_posts()
+        self._deaths = self._new_deaths()
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or count(1)
         self._pump_is_due = False
-        self._stuck_check: asyncio.TimerHandle | None = None
         self._closed = ""  # why, where it is
         self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
 
-    def submit(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Job[Any]:
-        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker.
+    def _new_posts(self) -> Posts:
+        return Posts(
+            self._loop,
+            self._crew,
+            self._workforce,
+            self._counters,
+            grace=self._settings.interrupt_grace,
+            pump_soon=self._pump_soon,
+            stop=self._stop,
+            submit=self.submit,
+        )
 
-        One that is too large to be pickled here and now is pickled in a thread. Its job fails with NotSendable where it
-        cannot be; and what it is made of must not be changed before it runs.
+    def _new_deaths(self) -> Deaths:
+        return Deaths(
+            self._crew,
+            self._seats,
+            self._counters,
+            self.posts,
+            self._porters,
+            listening=self._listening,
+            oom=self._workforce.oom,
+            memory_limit=self._settings.worker_memory_limit,
+            take_answers=self._take_answers,
+            pump_soon=self._pump_soon,
+            tell_if_empty=self._tell_if_empty,
+        )
+
+    def submit(
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        home: _Seat | None = None,
+    ) -> Job[Any]:
+        """Start a call, or queue it; in the worker with this seat and no other where one is given.
+
+        Raises NotSendable or TypeError where it can never run in a worker. One that is too large to be pickled here and
+        now is pickled in a thread. Its job fails with NotSendable where it cannot be; and what it is made of must not
+        be changed before it runs.
         """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
@@ -132,9 +169,7 @@ class ProcessLane:
                 payload = pack(call)
             except Outgrown:
                 large = large_job(self._loop, next(self._numbers), function, fn, definition, self._stop)
-                self._porters.pack(large, call)
-                self._pump_soon()  # its worker may be hired meanwhile
-                return large
+                return self._carry(large, call, home)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
@@ -149,8 +184,11 @@ class ProcessLane:
         job.fn = fn  # kept until the answer: its number must not be forgotten before
         job.is_coroutine = function.kind == COROUTINE
         job.timing = function.in_process if len(payload) < LARGE_PAYLOAD else UNKNOWN
-        job.seat = None
+        job.seat = job.home = None
         job.retries = job.crashes = 0
+        if home is not None:
+            self.posts.enqueue(job, home)
+            return job
         crew = self._crew
         if not crew.calls and not job.is_coroutine:
             seat = crew.start_now(job, monotonic())
@@ -162,6 +200,13 @@ class ProcessLane:
         if not self._pump_is_due:
             self._pump_soon()
         return job
+
+    def _carry(self, large: LargeJob[Any], call: tuple[Any, ...], home: _Seat | None) -> Job[Any]:
+        if home is not None:
+            self.posts.enqueue(large, home)
+        self._porters.pack(large, call)
+        self._pump_soon()  # its worker may be hired meanwhile
+        return large
 
     def _look_again(self) -> None:
         """More calls may wait than before, or none at all."""
@@ -189,8 +234,10 @@ class ProcessLane:
                 send_large(seat, batch[0], self._path_news)
             else:
                 send_calls(seat, batch, self._path_news)
-        if self._stuck_check is None and crew.seats_with_calls_ahead():
-            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
+        if crew.residents:
+            self.posts.pump()
+        if not self._overdue.is_watched and crew.seats_with_calls_ahead():
+            self._overdue.watch()
 
     def _on_watch(self, now: float) -> None:
         self._counters.mark(now)
@@ -244,71 +291,20 @@ class ProcessLane:
         self._workforce.has_answered(child, seat)
         if counters.crashes.start_error:
             counters.crashes.can_start()
-        if (crew.calls or crew.coroutines) and crew.waiting:
+        if seat.own is not None:
+            self.posts.has_answered(seat)
+        if (crew.calls or crew.coroutines or seat.own) and crew.waiting:
             self._pump()
         elif self._emptied is not None:
             self._tell_if_empty()
 
     # Deaths
 
-    def _refuse_waiting(self, error: OSError) -> None:
-        """There is no worker, and none is to be had: the calls that wait get the error."""
-        self._counters.crashes.cannot_start(error)
-        self._fail_waiting(lambda name: start_error(name, error))
-
     def _break(self, error: Callable[[], Exception]) -> None:
         """Workers cannot be set up: the calls that wait, and all to come, get ``error()``."""
         self._broken, self._closed = error, "its workers cannot be set up"
         self.executor.refuse(error)
-        self._fail_waiting(lambda _: error())
-
-    def _fail_waiting(self, error: Callable[[str], Exception]) -> None:
-        for job in self._crew.drop_waiting() + self._porters.drop_packing():
-            self._counters.failed += 1
-            job.set_exception(error(job.function.name))
-        self._tell_if_empty()
-
-    def _on_death(self, child: Child, exitcode: int | None) -> None:
-        seat = self._seats[child]
-        self._crew.retire(seat)
-        self._listening.hear_out(child.pid)
-        while child.read() > 0 or not child.ring.is_empty():  # that it gave before it died
-            self._take_answers(child)
-        if not (seat.serves_coroutines and child.box.started):
-            for job in seat.under_way.values():
-                if job.done():
-                    job.let_go()
-            # Each earlier call has been answered, no later one has begun.
-            self._crew.lost(seat, child.box.started)
-        lost = self._crew.remove(seat)
-        seat.under_way = {}
-        is_a_riddle = exitcode in MAY_BE_OOM and not child.fate
-        oom = self._workforce.oom.look(monotonic()) if is_a_riddle else None
-        death = Death(exitcode, oom, self._settings.worker_memory_limit)
-        for job in reversed(lost):
-            seconds = monotonic() - seat.progress
-            charge(job, child, death, seconds, len(lost), self._crew, self._counters)
-        if self._crew.waiting:
-            self._pump_soon()
-        self._tell_if_empty()
-
-    def _check_stuck(self) -> None:
-        self._stuck_check = None
-        if CAN_BE_READ_UNTOLD:  # elsewhere the answers that are held come when the worker tells of them
-            for seat in self._crew.seats_with_calls_ahead():
-                if not seat.worker.ring.is_empty():
-                    self._take_answers(seat.worker)
-        for seat in self._crew.stuck(monotonic()):
-            self._take_back(seat)
-        if self._crew.waiting:
-            self._pump()
-        elif self._crew.seats_with_calls_ahead():
-            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
-
-    def _take_back(self, seat: _Seat) -> None:
-        child: Child = seat.worker
-        if len(seat.under_way) > 1:
-            self._crew.taken_back(seat, child.take_back())
+        self._deaths.fail_waiting(lambda _: error())
 
     # The whole lane
 
@@ -351,6 +347,7 @@ class ProcessLane:
         """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         self._closed = why
         self.executor.forsake(why)
+        self.posts.forsake()
         self._workforce.forsake()
         self._porters.forsake()
         self.hold.forsake()
@@ -378,8 +375,7 @@ class ProcessLane:
         finally:
             self._abandon_calls()
             self._porters.dismiss()
-            if self._stuck_check is not None:
-                self._stuck_check.cancel()
+            self._overdue.cancel()
             self._workforce.kill_busy(DID_NOT_STOP)
             try:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
@@ -390,6 +386,7 @@ class ProcessLane:
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
+        self.posts.abandon_all()
         jobs = self._crew.drop_waiting() + self._porters.drop_all()
         running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
         for job in jobs + running:
