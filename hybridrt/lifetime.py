@@ -62,6 +62,7 @@ class OpenLanes:
         profile: Profile | None = None,
     ) -> None:
         self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._settings = settings
         self._book = book
         self._foreign = foreign

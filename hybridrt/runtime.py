@@ -25,14 +25,17 @@ from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job, LoopJob
+from .actors.plan import ActorOptions
+from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
-from .verbs import BoundOptions, LaneName, Verbs
+from .verbs import BoundOptions, LaneName, RestartName, Verbs
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
 
 if TYPE_CHECKING:
+    from .actors.actor import ActorContext
     from .scopes import Scope
 
 if sys.platform != "win32":
@@ -193,7 +196,13 @@ class Runtime(Verbs):
         return handle  # type: ignore[no-any-return]
 
     def options(
-        self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0
+        self,
+        *,
+        lane: LaneName | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
     ) -> BoundOptions:
         """The same verbs with options; make it once, use it often.
 
@@ -201,8 +210,23 @@ class Runtime(Verbs):
         ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
         ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
                        be run twice. What the function raises is its answer, and never retried
+        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
+        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
+                       ``Restart``, which says how often and how soon
         """
-        return BoundOptions(self, lane=lane, timeout=timeout, retries=retries)
+        return BoundOptions(
+            self, lane=lane, timeout=timeout, retries=retries, replicas=replicas, restart=restart
+        )
+
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        self._check_here()
+        from .actors.opening import actor_of
+
+        lanes = self._open_lanes()
+        most = self.settings.own_workers
+        return actor_of(cls, args, kwargs, options, loop=lanes.loop, open_post=lanes.open_post, most=most)
 
     def scope(self) -> Scope:
         """``async with rt.scope() as scope:`` the same verbs; what is started with them ends before the block does.

@@ -15,8 +15,11 @@ from anyio import create_task_group
 from anyio.abc import TaskGroup
 
 from ._lanes.job import Job
+from .actors.actor import ActorContext
+from .actors.plan import ActorOptions
+from .actors.restart import Restart
 from .errors import RuntimeClosed
-from .verbs import BoundOptions, LaneName, Verbs
+from .verbs import BoundOptions, LaneName, RestartName, Verbs
 
 T = TypeVar("T")
 
@@ -39,10 +42,18 @@ class Scope(Verbs):
         self._is_over = False
 
     def options(
-        self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0
+        self,
+        *,
+        lane: LaneName | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
     ) -> BoundOptions:
         """The same verbs with options, as ``Runtime.options`` has them; their jobs end in this scope too."""
-        return BoundOptions(self, lane=lane, timeout=timeout, retries=retries)
+        return BoundOptions(
+            self, lane=lane, timeout=timeout, retries=retries, replicas=replicas, restart=restart
+        )
 
     def cancel(self) -> None:
         """Stop everything that was started here, and the body of the block at its next await; no error is raised."""
@@ -85,6 +96,11 @@ class Scope(Verbs):
         self._open.add(job)
         job.add_done_callback(self._open.discard)
         return job
+
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        return self._plain._actor(cls, args, kwargs, options)  # its own block ends it
 
     def _kept(self, job: Job[T]) -> Job[T]:
         if self._group is not None:

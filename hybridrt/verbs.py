@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
 from ._lanes.job import Job, ProcessJob, WaitingJob
+from .actors.plan import ActorOptions, require_replicas
+from .actors.restart import Restart, policy_of
+
+if TYPE_CHECKING:
+    from .actors.actor import ActorContext
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LaneName: TypeAlias = Literal["loop", "thread", "process"]
+RestartName: TypeAlias = Literal["never", "on-crash"]
 
 
 class Verbs(ABC):
@@ -84,19 +90,51 @@ class Verbs(ABC):
         """This job is handed out; a scope sees to its outcome."""
         return job
 
+    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ActorContext[T]:
+        """``async with rt.actor(Model, "weights.bin") as model:`` an instance in a worker process of its own.
+
+        ``cls`` is called there, with these arguments; ``await model.predict(x)`` then calls a method, and
+        ``await model.call(Model.predict, x)`` does with its types (``Actor`` says how). A class that is a context
+        manager is entered after it was made and left at the end. The end of the block waits for the calls in flight and
+        ends the worker.
+
+        ``options(lane="thread")`` makes it live in a thread of its own, ``options(replicas=n)`` makes so many
+        instances, each call to the one that has the fewest, ``options(restart="on-crash")`` builds it again where its
+        worker dies, ``options(timeout=...)`` limits each call. Raises TypeError for what is no class.
+        """
+        return self._actor(cls, args, kwargs, ActorOptions())
+
+    @abstractmethod
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        """An actor with these options."""
+
 
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
 
-    __slots__ = ("_lane", "_plain", "_retries", "_timeout")
+    __slots__ = ("_lane", "_plain", "_replicas", "_restart", "_retries", "_timeout")
 
-    def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None, retries: int) -> None:
+    def __init__(
+        self,
+        plain: Verbs,
+        *,
+        lane: LaneName | None,
+        timeout: float | None,
+        retries: int,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
+    ) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
         if timeout is not None and not _is_time(timeout):
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
         if type(retries) is not int or retries < 0:
             raise ValueError(f"options(retries={retries!r}) must be a whole number, 0 or more")
+        require_replicas(replicas)
+        self._replicas = replicas
+        self._restart = policy_of(restart)
         self._plain = plain
         self._lane = lane
         self._timeout = timeout
@@ -109,6 +147,8 @@ class BoundOptions(Verbs):
             raise ValueError(
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
+        if self._replicas > 1 or self._restart is not None:
+            raise ValueError("options(replicas=..., restart=...) are for actors: a call has no instance")
         job = self._plain._start(lane or self._lane, fn, args, kwargs)
         if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
@@ -119,6 +159,23 @@ class BoundOptions(Verbs):
 
     def _kept(self, job: Job[T]) -> Job[T]:
         return self._plain._kept(job)
+
+    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ActorContext[T]:
+        """As ``Runtime.actor``, with these options."""
+        if self._retries:
+            raise ValueError(
+                "options(retries=...) is not for actors: a method may have changed its instance before the worker died"
+            )
+        lane: Any = self._lane or PROCESS
+        options = ActorOptions(
+            lane=lane, replicas=self._replicas, restart=self._restart, timeout=self._timeout
+        )
+        return self._actor(cls, args, kwargs, options)
+
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        return self._plain._actor(cls, args, kwargs, options)
 
 
 def _is_time(value: object) -> bool:

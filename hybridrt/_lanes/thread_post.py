@@ -17,6 +17,8 @@ class ThreadPost:
     """One thread that is nobody else's, from its first call on. Belongs to the loop's thread."""
 
     lane: Literal["thread"] = "thread"
+    gone: None = None
+    """A thread does not die."""
 
     def __init__(
         self,
