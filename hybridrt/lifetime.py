@@ -174,7 +174,11 @@ class OpenLanes:
 
     def _open_thread(self) -> ThreadPost:
         post = ThreadPost(
-            self._loop, self.numbers, grace=self._settings.interrupt_grace, on_left=self._thread_left
+            self._loop,
+            self.numbers,
+            grace=self._settings.interrupt_grace,
+            on_left=self._thread_left,
+            without_handles=self.without_handles,
         )
         self._thread_posts.add(post)
         return post

@@ -49,7 +49,8 @@ class Methods:
 
     def names(self) -> list[str]:
         """The public ones, as ``dir`` shows them."""
-        return [name for name in dir(self.cls) if not name.startswith("_") and self._is_method(name)]
+        public = [name for name in dir(self.cls) if not name.startswith("_") and self._is_method(name)]
+        return [name for name in public if kind_of(getattr(self.cls, name)) != GENERATOR]
 
     def of(self, name: str) -> Method:
         """The public method of this name. Raises AttributeError where there is none, TypeError for a generator."""

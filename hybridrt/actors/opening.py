@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 from .._core.function import name_of
@@ -13,7 +12,7 @@ from .plan import ActorOptions, OpenPost, Plan
 
 
 def actor_of(
-    cls: Callable[..., Any],
+    cls: object,
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     options: ActorOptions,
@@ -27,7 +26,7 @@ def actor_of(
     Raises TypeError or ValueError for what makes no sense.
     """
     if not isinstance(cls, type):
-        what = name_of(cls)
+        what = name_of(cls) if callable(cls) else f"a value of type {type(cls).__name__}"
         raise TypeError(f"an actor is made of a class, then the arguments of its constructor, not of {what}")
     if options.replicas > most:
         raise ValueError(
