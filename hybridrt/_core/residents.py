@@ -61,7 +61,7 @@ def give_out(seats: Iterable[Seat[C]], now: float) -> list[tuple[Seat[C], list[C
         if seat.serves_coroutines:
             batch = _all_ready(seat, now)
         elif not seat.under_way or (seat.load <= AHEAD_SECONDS / 2 and now - seat.progress < STUCK_SECONDS):
-            batch = _fill(seat, now)
+            batch = _fill(seat, seat.own, now)
         else:
             continue
         if batch:
@@ -80,14 +80,25 @@ def _next(seat: Seat[C]) -> C | None:
     return None
 
 
-def _fill(seat: Seat[C], now: float) -> list[C]:
+def _fill(seat: Seat[C], own: OrderedDict[int, C], now: float) -> list[C]:
     batch: list[C] = []
+    under_way = seat.under_way
+    load = seat.load
+    if not under_way:
+        seat.progress = now
     while (call := _next(seat)) is not None:
-        cost = _cost(seat, call)
-        if seat.under_way and (seat.load + cost > AHEAD_SECONDS or len(seat.under_way) >= MOST_AHEAD):
+        cost = call.timing.expected + CALL_SECONDS
+        if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
             break
-        _hand(seat, call, cost, now if not seat.under_way else seat.progress)
+        number = call.number
+        own.pop(number)
+        load += cost
+        under_way[number] = call
+        call.cost = cost
+        call.seat = seat
         batch.append(call)
+    seat.load = load
+    _wear(seat, len(batch))
     return batch
 
 
@@ -111,5 +122,9 @@ def _hand(seat: Seat[C], call: C, cost: float, now: float) -> None:
     seat.under_way[call.number] = call
     call.cost = cost
     call.seat = seat
-    if seat.places > 1:
-        seat.places -= 1  # the last one is left for its life after this: a resident is never worn out
+    _wear(seat, 1)
+
+
+def _wear(seat: Seat[C], count: int) -> None:
+    if seat.places > 1:  # the last one is left for its life after this: a resident is never worn out
+        seat.places = max(1, seat.places - count)

@@ -112,10 +112,11 @@ def method_of(key: int, name: str, takes_many: bool, wants_coroutine: bool) -> C
     ``wants_coroutine``: it is a plain one, and is to be awaited all the same.
     """
     instance = _here[key]
-    method: Callable[..., Any] = getattr(instance, name)
+    method: Any = getattr(instance, name)
     if takes_many:
-        method = method.__wrapped__.__get__(instance)  # type: ignore[attr-defined]
-    return _awaited(method) if wants_coroutine else method
+        method = method.__wrapped__.__get__(instance)
+    called: Callable[..., Any] = _awaited(method) if wants_coroutine else method
+    return called
 
 
 def _awaited(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from functools import partial
 from operator import attrgetter
 from threading import get_ident
 from types import TracebackType
@@ -127,17 +128,24 @@ class Actor(Generic[T]):
         return bound(*args, **kwargs)
 
     def _bind(self, method: Method) -> Callable[..., Coroutine[Any, Any, Any]]:
-        call = self._call if self._plan.options.timeout is None else self._call_in_time
-        bound: Callable[..., Coroutine[Any, Any, Any]]
-        if method.batch is None:
+        batch = method.batch
+        send: Callable[[Method, tuple[Any, ...], dict[str, Any]], Coroutine[Any, Any, Any]] = self._send
+        if batch is not None:
+            collector = self._collector(method, batch)
+            send = lambda _, args, kwargs: collector.call(*args, **kwargs)  # noqa: E731
+        if self._plan.options.timeout is not None:
+            send = partial(self._in_time, send)
 
-            async def bound(*args: Any, **kwargs: Any) -> Any:
-                return await call(method, args, kwargs)
-
-        else:
-
-            async def bound(item: Any, /) -> Any:
-                return await call(method, (item,), {})
+        async def bound(*args: Any, **kwargs: Any) -> Any:
+            if self._is_left or get_ident() != self._thread:
+                self._refuse(method)
+            self._in_flight += 1
+            try:
+                return await send(method, args, kwargs)
+            finally:
+                self._in_flight -= 1
+                if self._emptied is not None:
+                    self._tell_if_empty(self._emptied)
 
         bound.__name__ = method.name
         bound.__qualname__ = f"{self._plan.methods.cls.__qualname__}.{method.name}"
@@ -146,12 +154,14 @@ class Actor(Generic[T]):
 
     # One call
 
-    async def _call_in_time(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _in_time(
+        self, send: Callable[..., Coroutine[Any, Any, Any]], method: Method, args: Any, kwargs: Any
+    ) -> Any:
         timeout = self._plan.options.timeout
         limit = asyncio.timeout(timeout)
         try:
             async with limit:
-                return await self._call(method, args, kwargs)
+                return await send(method, args, kwargs)
         except TimeoutError:
             if not limit.expired():
                 raise
@@ -159,18 +169,9 @@ class Actor(Generic[T]):
                 f"{method.function.name} did not end within {timeout:g} s (options(timeout=...))"
             ) from None
 
-    async def _call(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if self._is_left or get_ident() != self._thread:
-            self._refuse(method)
-        self._in_flight += 1
-        try:
-            if method.batch is not None:
-                return await self._collector(method, method.batch).call(args[0])
-            return await self._send(method, args, kwargs)
-        finally:
-            self._in_flight -= 1
-            if self._emptied is not None and not self._in_flight and not self._emptied.done():
-                self._emptied.set_result(None)
+    def _tell_if_empty(self, emptied: asyncio.Future[None]) -> None:
+        if not self._in_flight and not emptied.done():
+            emptied.set_result(None)
 
     async def _send(self, method: Method, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         while True:

@@ -136,3 +136,44 @@ async def wrong_arguments_are_errors(rt: hybridrt.Runtime) -> None:
 def wrong_settings_are_errors(rt: hybridrt.Runtime) -> None:
     hybridrt.Runtime(threads="many")  # error
     rt.options(lane="nowhere")  # error
+
+
+class Model:
+    def __init__(self, path: str, *, size: int = 1) -> None:
+        self.path = path
+
+    def predict(self, x: float, *, digits: int = 2) -> str:
+        return f"{x:.{digits}f}"
+
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+    @hybridrt.batched(max_size=8, max_delay=0.01)
+    def score(self, texts: list[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+    @hybridrt.batched()
+    async def score_later(self, texts: list[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+
+async def an_actor_is_made_of_a_class_and_its_arguments(rt: hybridrt.Runtime) -> None:
+    async with rt.actor(Model, "weights", size=2) as model:
+        assert_type(model, hybridrt.Actor[Model])
+        assert_type(await model.call(Model.predict, 1.0, digits=3), str)
+        assert_type(await model.call(Model.fetch, "x"), bytes)
+        assert_type(await model.call(Model.score, "x"), float)
+        assert_type(await model.call(Model.score_later, "x"), float)
+        await model.predict(1.0)
+        await model.call(Model.predict, "x")  # error
+        await model.call(Model.score, ["x"])  # error
+        await model.call(str.upper)  # error
+    policy = hybridrt.Restart(most=3, within=60.0, backoff=0.1, longest=5.0)
+    async with rt.options(replicas=2, restart=policy, timeout=1.0).actor(Model, "weights") as model:
+        assert_type(model, hybridrt.Actor[Model])
+    rt.options(restart="on-crash").actor(Model, "weights")
+    rt.options(restart="always")  # error
+    rt.actor(Model, 1)  # error
+    rt.actor(Model)  # error
+    hybridrt.batched(8)  # error
+    assert_type(Model("w").score("x"), float)
