@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -159,6 +161,43 @@ def test_pipeline_says_what_is_wrong(tmp_path: Path, args: list[str], complaint:
     assert complaint in errors
     assert "Traceback" not in errors
     assert not lines
+
+
+@on_each_loop
+def test_model_server_answers_many_at_once(tmp_path: Path, loop: str) -> None:
+    pytest.importorskip("uvicorn")
+    args = ("--load", "0.5", "--clients", "64")
+    lines, errors = run(tmp_path, EXAMPLES / "model_server.py", *args, loop=loop, REPLICAS="2")
+    assert not errors
+    assert lines[0] == "64 clients, 2 x the model"
+    rows = [
+        re.fullmatch(r"(.+): (\d+) answers/s, the slowest after (\d+) ms", line) for line in lines[1:]
+    ]
+    rates = {row[1]: int(row[2]) for row in rows if row}
+    assert list(rates) == ["one at a time", "batched"], lines
+    assert rates["batched"] > rates["one at a time"] > 0
+
+
+async def test_model_server_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("uvicorn")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import model_server  # type: ignore[import-not-found]
+
+    async with model_server.lifespan(model_server.app) as state:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await model_server.app(scope | {"state": state}, receive, send)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            texts = ["", *(f"text {number}" for number in range(40))]
+            empty, *answers = await asyncio.gather(
+                *[client.get("/language", params={"text": text}) for text in texts]
+            )
+    assert (empty.status_code, empty.text) == (400, "a text is needed")
+    for text, answer in zip(texts[1:], answers, strict=True):
+        assert answer.json()["text"] == text
+        assert answer.json()["language"] in model_server.LANGUAGES
 
 
 @pytest.mark.parametrize("name", ["background_thread.py", "cpu_tasks.py"])

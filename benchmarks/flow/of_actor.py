@@ -43,7 +43,7 @@ async def nothing_later() -> None:
 
 async def carry_out(slices: int, what: str) -> dict[str, list[float]]:
     """The figure of each way, slice by slice: seconds of a call, or calls per second."""
-    async with hybridrt.Runtime(processes=1, preload=("numpy",)) as rt:
+    async with hybridrt.Runtime(processes=1, worker_threads=1, preload=("numpy",)) as rt:
         await rt.warm_up()
         return await (_calls(rt, slices) if what == "calls" else _inference(rt, slices))
 
@@ -110,7 +110,9 @@ def measure(
         calls.append(apart.carry_out("flow.of_actor", {"slices": slices, "what": "calls", "loop": loop}))
         tell(f"round {number + 1}: inference")
         inference.append(
-            apart.carry_out("flow.of_actor", {"slices": slices, "what": "inference", "loop": loop})
+            apart.carry_out(
+                "flow.of_actor", {"slices": max(2, slices // 5), "what": "inference", "loop": loop}
+            )
         )
     cost = {name: median(median(of[name]) for of in calls) for name in calls[0]}
     per_second = {name: median(median(of[name]) for of in inference) for name in inference[0]}
