@@ -170,9 +170,7 @@ def test_model_server_answers_many_at_once(tmp_path: Path, loop: str) -> None:
     lines, errors = run(tmp_path, EXAMPLES / "model_server.py", *args, loop=loop, REPLICAS="2")
     assert not errors
     assert lines[0] == "64 clients, 2 x the model"
-    rows = [
-        re.fullmatch(r"(.+): (\d+) answers/s, the slowest after (\d+) ms", line) for line in lines[1:]
-    ]
+    rows = [re.fullmatch(r"(.+): (\d+) answers/s, the slowest after (\d+) ms", line) for line in lines[1:]]
     rates = {row[1]: int(row[2]) for row in rows if row}
     assert list(rates) == ["one at a time", "batched"], lines
     assert rates["batched"] > rates["one at a time"] > 0
