@@ -89,6 +89,11 @@ class OpenLanes:
         self._sharing = Sharing()
         self._places = Places(loop, settings.own_workers)
         self._thread_posts: set[ThreadPost] = set()
+        self.loop: asyncio.AbstractEventLoop = loop
+        self.grace: float = settings.interrupt_grace
+        """Seconds that what is interrupted has to stop."""
+        self.on_leave: set[Callable[[str], asyncio.Task[None] | None]] = set()
+        """What is to be stopped before the lanes are closed: called with the reason, each gives what it then still does."""
 
     @property
     def cpu_threads(self) -> ThreadLane:
@@ -254,10 +259,13 @@ class OpenLanes:
         self._turns.close()
         self.why_closed = why
         self._places.refuse(lambda: RuntimeClosed(f"no worker of its own was opened: {why}"))
+        endings = [task for stop in tuple(self.on_leave) if (task := stop(why)) is not None]
         for lane in self._open():
             lane.close_submit(why)
         try:
             await _all_of([lane.close(grace) for lane in self._open()])
+            if endings:
+                await asyncio.wait(endings, timeout=self._settings.interrupt_grace)
         finally:
             self._on_closed()
             self.placing.close()
