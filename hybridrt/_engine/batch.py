@@ -7,15 +7,16 @@ texts) is pickled with the whole batch, which is many times quicker.
 
 from __future__ import annotations
 
+from pickle import dumps
 from typing import Any, NamedTuple
 
 from . import parcel
-from .packing import OUT_OF_BAND, Outgrown, pack_any
+from .packing import MAIN, OUT_OF_BAND, PROTOCOL, Outgrown, Ready, pack_any
 
 MOST_ITEMS = 2048
 """In a batch. More would save nothing: what a batch costs by itself is then a few nanoseconds for each item."""
-MOST_BYTES = 1 << 16
-"""Of pickle in a batch, but for the last item. A batch of small items is read by the loop in well under a millisecond."""
+MOST_BYTES = 40_000
+"""Of pickle in a batch, but for its last item: with all that goes with it, it fits the buffer that frames are read to."""
 BATCH_SECONDS = 0.002
 """From a batch's first item to its end: an item is held back no longer, for others to go with it."""
 
@@ -36,6 +37,11 @@ class Batch(NamedTuple):
     """None: more will come, or may. Else OVER, or kind and payload of an answer that tells of a failure."""
 
 
+def ready(items: list[Any], has_packed: bool, end: tuple[int, bytes] | None) -> Ready:
+    """The batch as an answer. There is nothing in it that could fail to be pickled, or would have to go by value."""
+    return Ready(dumps(Batch(items, has_packed, end), PROTOCOL))
+
+
 class Packer:
     """Packs the items of one generator, and learns which types are always small."""
 
@@ -50,7 +56,9 @@ class Packer:
         kind = type(item)
         if kind in self._small:
             try:
-                data = parcel.dumps(item)
+                data = dumps(item, PROTOCOL)
+                if MAIN in data:
+                    data = parcel.dumps_by_value(item)
             except Exception:
                 pass  # the slower way can do more, and says what is wrong
             else:

@@ -15,7 +15,7 @@ from . import anatomy, parcel, relay, shares, wire
 from .conditions import ANY_TERMS, ArenaTerms
 from .context import within
 from .output import outlet
-from .packing import PLAIN, PROTOCOL, Outgrown, pack_any
+from .packing import PLAIN, PROTOCOL, Outgrown, Ready, pack_any
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -243,6 +243,8 @@ class Desk:
         """The answer's kind and payload for a result, or for its failure to be pickled."""
         if type(result) in PLAIN:  # as pack_any, which is three Python frames away
             return wire.RESULT, dumps(result, PROTOCOL)
+        if type(result) is Ready:
+            return wire.RESULT, result.data
         return self._pack(result, self._pack_or_load_up)
 
     def pack_part(self, result: object) -> tuple[int, bytes]:

@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any
 
 from . import parcel, wire
-from .batch import BATCH_SECONDS, MOST_BYTES, OVER, Batch, Packer, next_most
+from .batch import BATCH_SECONDS, MOST_BYTES, OVER, Packer, next_most, ready
 from .current import around
 from .desk import Desk
 from .packing import PLAIN
@@ -34,7 +34,7 @@ async def begin(number: int, packed: bytes, call: Call | None) -> Any:
 async def go_on(number: int) -> Any:
     """Pull: a ``Batch``, or one large item as it is."""
     producer = _open.get(number)
-    return Batch([], False, OVER) if producer is None else await producer.take()
+    return ready([], False, OVER) if producer is None else await producer.take()
 
 
 async def end(number: int) -> None:
@@ -95,7 +95,7 @@ class LoopProducer:
         end = None if self._large is not _NOTHING else self._end
         if end is not None and end[0] != wire.UNSENDABLE:
             _open.pop(self._number, None)
-        return Batch(items, has_packed, end)
+        return ready(items, has_packed, end)
 
     @property
     def _is_full(self) -> bool:

@@ -25,7 +25,7 @@ from typing import Any
 
 from .._core.interrupt import Interrupted
 from . import parcel, wire
-from .batch import BATCH_SECONDS, MOST_BYTES, OVER, Batch, Packer, next_most
+from .batch import BATCH_SECONDS, MOST_BYTES, OVER, Packer, next_most, ready
 from .desk import Desk
 from .output import outlet
 from .packing import PLAIN, PROTOCOL
@@ -52,7 +52,7 @@ def begin(number: int, packed: bytes, call: Call | None) -> Any:
 def go_on(number: int) -> Any:
     """Pull: a ``Batch``, or one large item as it is."""
     producer = open_producers.get(number)
-    return Batch([], False, OVER) if producer is None else producer.take()
+    return ready([], False, OVER) if producer is None else producer.take()
 
 
 def end(number: int) -> None:
@@ -98,7 +98,7 @@ class Producer:
         elif self._large is not _NOTHING and not items:
             return self._take_large()
         Desk.here.tell_next_at_once()
-        return Batch(items, has_packed, end)
+        return ready(items, has_packed, end)
 
     def _take_large(self) -> Any:
         large, self._large = self._large, _NOTHING
@@ -110,6 +110,7 @@ class Producer:
         most = self._most
         shipper = self._shipper
         put = shipper.items.append
+        pack = self._packer.pack
         count = size = 0
         first = 0.0
         began = now = perf_counter()
@@ -122,9 +123,15 @@ class Producer:
                         break
                     size += len(item)
                 elif kind not in PLAIN:
-                    data = self._pack(item)
-                    if type(data) is not bytes:
-                        return data
+                    try:
+                        data = pack(item)
+                    except (Interrupted, MemoryError):
+                        raise
+                    except Exception as exc:
+                        return wire.UNSENDABLE, Desk.here.pack_refusal(item, exc, root="item")
+                    if data is None:
+                        self._large = item
+                        break
                     size += len(data)
                     item = (data,)
                     shipper.has_packed = True
@@ -148,18 +155,6 @@ class Producer:
         if count:
             self._most = next_most(most, count, now - began)
         return None
-
-    def _pack(self, item: Any) -> bytes | tuple[int, bytes] | None:
-        """The item as bytes; None where it is large, and kept; how it failed where it cannot be pickled."""
-        try:
-            data = self._packer.pack(item)
-        except (Interrupted, MemoryError):
-            raise
-        except Exception as exc:
-            return wire.UNSENDABLE, Desk.here.pack_refusal(item, exc, root="item")
-        if data is None:
-            self._large = item
-        return data
 
     def close(self) -> None:
         """GeneratorExit at its ``yield``, where it has not ended yet; raises what it raises."""

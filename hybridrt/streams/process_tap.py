@@ -118,10 +118,11 @@ class ProcessTap:
 
     def _answer(self, pull: _Pull) -> Batch | None:
         """The items of this pull, which has ended; what comes after them is noted."""
+        job, pull.job = pull.job, None  # no circle: a large answer goes with its last user, not with the collector
         try:
-            if pull.job is None:
+            if job is None:
                 raise pull.refusal or AssertionError
-            answer = pull.job.result()
+            answer = job.result()
         except NotSendable as exc:
             self._failure = _of_the_users_call(exc)
             return None
@@ -130,6 +131,7 @@ class ProcessTap:
             return None
         if type(answer) is not Batch:
             answer = Batch([answer], False, None)
+        del job
         if answer.end is None:
             self._pull(self._nowhere, self._steps.go_on, (self._number,))
         elif answer.end == OVER:

@@ -81,7 +81,12 @@ async def _rows(feed: Feed, name: str) -> AsyncGenerator[Any, None]:
             if batch.has_packed:
                 while items:
                     item = take()
-                    yield _opened(item[0], name) if type(item) is tuple else item
+                    if type(item) is tuple:
+                        try:
+                            item = loads(item[0])
+                        except BaseException as exc:
+                            raise unsendable_result(name, "item", presentable(exc)) from exc
+                    yield item
             else:
                 while items:
                     yield take()
@@ -92,13 +97,6 @@ async def _rows(feed: Feed, name: str) -> AsyncGenerator[Any, None]:
         await feed.close()
         raise
     await feed.close()
-
-
-def _opened(data: bytes, name: str) -> Any:
-    try:
-        return loads(data)
-    except BaseException as exc:
-        raise unsendable_result(name, "item", presentable(exc)) from exc
 
 
 def open_stream(
