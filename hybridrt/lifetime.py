@@ -93,7 +93,7 @@ class OpenLanes:
         self.grace: float = settings.interrupt_grace
         """Seconds that what is interrupted has to stop."""
         self.on_leave: set[Callable[[str], asyncio.Task[None] | None]] = set()
-        """What is to be stopped before the lanes are closed: called with the reason, each gives what it then still does."""
+        """Called with the reason before the lanes are closed; each gives what it then still does."""
 
     @property
     def cpu_threads(self) -> ThreadLane:

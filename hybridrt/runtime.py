@@ -187,7 +187,9 @@ class Runtime(Verbs):
         self._check_here()
         from .streams.stream import open_stream
 
-        return open_stream(self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout)
+        return open_stream(
+            self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout
+        )
 
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.

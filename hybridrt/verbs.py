@@ -155,7 +155,6 @@ class BoundOptions(Verbs):
     def _kept(self, job: Job[T]) -> Job[T]:
         return self._plain._kept(job)
 
-
     def _stream(
         self,
         lane: str | None,
@@ -165,7 +164,9 @@ class BoundOptions(Verbs):
         timeout: float | None = None,
     ) -> Stream[Any]:
         if self._retries:
-            raise ValueError("options(retries=...).stream(...): a stream cannot be run again, for items of it are used")
+            raise ValueError(
+                "options(retries=...).stream(...): a stream cannot be run again, for items of it are used"
+            )
         return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
 
 

@@ -7,10 +7,12 @@ import asyncio
 import contextlib
 import functools
 import gc
+import itertools
 import os
 import random
+import tempfile
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,13 @@ from helpers import a_seed, exists, is_alive, until
 from hybridrt import NotSendable, Runtime, RuntimeClosed, TaskExited, WorkerCrashed
 from hybridrt._engine.batch import MOST_ITEMS
 from hybridrt.streams.stream import Stream
+from hybridrt.verbs import LaneName
 
-WAYS: dict[str, tuple[str, bool]] = {
+WAYS: dict[str, tuple[LaneName, bool]] = {
     "process": ("process", False),
     "process-async": ("process", True),
     "thread": ("thread", False),
 }
-in_each_way = pytest.mark.parametrize("way", WAYS)
 
 
 class Source:
@@ -35,8 +37,9 @@ class Source:
 
     def __init__(self, rt: Runtime, way: str) -> None:
         self.rt = rt
+        self.way = way
         self.lane, self.is_async = WAYS[way]
-        self.verbs = rt.options(lane=self.lane)  # type: ignore[arg-type]
+        self.verbs = rt.options(lane=self.lane)
 
     def __call__(self, name: str, *args: Any) -> Stream[Any]:
         """A stream of this generator function of ``yielding``, or of the async one that does the same."""
@@ -47,9 +50,10 @@ class Source:
 
 
 @contextlib.asynccontextmanager
-async def a_source(way: str, **settings: Any) -> AsyncIterator[Source]:
-    async with Runtime(processes=1, interrupt_grace=settings.pop("grace", 5.0), **settings) as rt:
-        yield Source(rt, way)
+async def in_each_way(*ways: str, grace: float = 5.0) -> AsyncIterator[list[Source]]:
+    """The ways to stream from one runtime; a test goes through them, which is quicker than a runtime for each."""
+    async with Runtime(processes=1, interrupt_grace=grace) as rt:
+        yield [Source(rt, way) for way in ways or WAYS]
 
 
 async def all_of(stream: Stream[Any]) -> list[Any]:
@@ -63,18 +67,31 @@ async def take(stream: Stream[Any], count: int) -> list[Any]:
 # What arrives
 
 
-@in_each_way
-async def test_everything_arrives_in_order(way: str) -> None:
-    mixed = [1, "two", b"3", None, [4, {"five": (6,)}], 7.5, {8}, "ä" * 50_000, True, bytes(200_000), [9], 1 << 70]
-    async with a_source(way) as source:
-        assert await all_of(source("numbers", 20_000)) == list(range(20_000))
-        assert await all_of(source("given", *mixed)) == mixed
-        assert await all_of(source("given")) == []
-        assert [item async for item in source("given", ("a tuple",))] == [("a tuple",)]
-        stream = source("numbers", 3)
-        assert await take(stream, 2) == [0, 1]
-        assert await all_of(stream) == [2]
-        assert await all_of(stream) == []
+async def test_everything_arrives_in_order() -> None:
+    mixed = [
+        1,
+        "two",
+        b"3",
+        None,
+        [4, {"five": (6,)}],
+        7.5,
+        {8},
+        "ä" * 50_000,
+        True,
+        bytes(200_000),
+        [9],
+        1 << 70,
+    ]
+    async with in_each_way() as sources:
+        for source in sources:
+            assert await all_of(source("numbers", 20_000)) == list(range(20_000))
+            assert await all_of(source("given", *mixed)) == mixed
+            assert await all_of(source("given")) == []
+            assert [item async for item in source("given", ("a tuple",))] == [("a tuple",)]
+            stream = source("numbers", 3)
+            assert await take(stream, 2) == [0, 1]
+            assert await all_of(stream) == [2]
+            assert await all_of(stream) == []
 
 
 async def test_methods_partials_and_lambdas_are_streamed_too() -> None:
@@ -94,7 +111,9 @@ async def test_an_item_is_as_it_was_when_it_was_yielded() -> None:
 async def test_arrays_arrive_without_a_copy_and_their_memory_is_used_again() -> None:
     pytest.importorskip("numpy")
     async with Runtime(processes=1) as rt:
-        got = [(item[0], item[-1], item.base is None) async for item in rt.stream(yielding.arrays, 30, 1 << 16)]
+        got = [
+            (item[0], item[-1], item.base is None) async for item in rt.stream(yielding.arrays, 30, 1 << 16)
+        ]
         assert got == [(number, number, False) for number in range(30)]
         kept = await all_of(rt.stream(yielding.arrays, 5, 1 << 16))
         assert [item[7] for item in kept] == list(range(5))
@@ -106,7 +125,7 @@ async def test_large_arguments_and_shared_ones_travel() -> None:
         for source in (rt, rt.options(lane="thread")):
             assert [len(item) async for item in source.stream(yielding.given, big)] == [len(big)]
             assert [len(item) async for item in source.stream(yielding.given, rt.share(big))] == [len(big)]
-        with pytest.raises(NotSendable, match="args.100000..*lock") as caught:
+        with pytest.raises(NotSendable, match=r"args.100000..*lock") as caught:
             await all_of(rt.stream(yielding.given, *big, threading.Lock()))
         assert caught.value.where == "args[100000]"
 
@@ -114,30 +133,31 @@ async def test_large_arguments_and_shared_ones_travel() -> None:
 # When it arrives
 
 
-@in_each_way
 @pytest.mark.parametrize("first", [1, 5000])
-async def test_no_item_waits_for_another(way: str, first: int, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    async with a_source(way) as source, source("bursts", first, str(gate)) as stream:
-        assert await take(stream, first) == list(range(first))
-        gate.touch()
-        assert await all_of(stream) == [first]
+async def test_no_item_waits_for_another(first: int, tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            gate = tmp_path / source.way
+            async with source("bursts", first, str(gate)) as stream:
+                assert await take(stream, first) == list(range(first))
+                gate.touch()
+                assert await all_of(stream) == [first]
 
 
-@in_each_way
-async def test_a_consumer_who_stops_leaves_the_generator_waiting(way: str, tmp_path: Path) -> None:
-    path = tmp_path / "made"
-    async with a_source(way) as source:
-        async with source("counted", str(path)) as stream:
-            await take(stream, 10_000)
-            made = await standstill(path)
-            assert made <= 10_000 + 3 * MOST_ITEMS
-            await take(stream, made)
-            assert await standstill(path) <= 10_000 + made + 3 * MOST_ITEMS
-        path.unlink()
-        async with source("counted", str(path), 1 << 20) as stream:
-            await take(stream, 4)
-            assert await standstill(path) <= 4 + 3
+async def test_a_consumer_who_stops_leaves_the_generator_waiting(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            path = tmp_path / source.way
+            async with source("counted", str(path)) as stream:
+                await take(stream, 10_000)
+                made = await standstill(path)
+                assert made <= 10_000 + 3 * MOST_ITEMS
+                await take(stream, made)
+                assert await standstill(path) <= 10_000 + made + 3 * MOST_ITEMS
+            path.unlink()
+            async with source("counted", str(path), 1 << 20) as stream:
+                await take(stream, 4)
+                assert await standstill(path) <= 4 + 3
 
 
 async def standstill(path: Path) -> int:
@@ -153,25 +173,25 @@ async def standstill(path: Path) -> int:
 # What goes wrong
 
 
-@in_each_way
-async def test_an_exception_arrives_as_itself_after_the_items(way: str) -> None:
-    async with a_source(way) as source:
-        for count in (0, 1, 100):
-            stream, got = source("failing", count, KeyError("spam")), []
-            with pytest.raises(KeyError, match="spam") as caught:
-                async for item in stream:
-                    got.append(item)  # noqa: PERF401
-            assert got == list(range(count))
-            assert any(entry.name.endswith("failing") for entry in caught.traceback)
-            with pytest.raises(StopAsyncIteration):
-                await anext(stream)
-        for error in (SystemExit(3), GeneratorExit(), KeyboardInterrupt(), asyncio.CancelledError()):
-            with pytest.raises(TaskExited):
-                await all_of(source("failing", 2, error))
-        for error in (StopIteration(), StopAsyncIteration()):
-            with pytest.raises((RuntimeError, StopAsyncIteration)):
-                await all_of(source("failing", 2, error))
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
+async def test_an_exception_arrives_as_itself_after_the_items() -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            for count in (0, 1, 100):
+                stream, got = source("failing", count, KeyError("spam")), []
+                with pytest.raises(KeyError, match="spam") as caught:
+                    async for item in stream:
+                        got.append(item)  # noqa: PERF401
+                assert got == list(range(count))
+                assert any(entry.name.endswith("failing") for entry in caught.traceback)
+                with pytest.raises(StopAsyncIteration):
+                    await anext(stream)
+            for error in (SystemExit(3), GeneratorExit(), KeyboardInterrupt(), asyncio.CancelledError()):
+                with pytest.raises(TaskExited):
+                    await all_of(source("failing", 2, error))
+            for error in (StopIteration(), StopAsyncIteration()):
+                with pytest.raises((RuntimeError, StopAsyncIteration)):
+                    await all_of(source("failing", 2, error))
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
 async def test_wrong_arguments_are_told_by_the_function() -> None:
@@ -181,33 +201,35 @@ async def test_wrong_arguments_are_told_by_the_function() -> None:
                 await all_of(source.stream(yielding.numbers))  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("way", ["process", "process-async"])
-async def test_an_item_that_cannot_travel_comes_after_those_that_can(way: str) -> None:
-    async with a_source(way) as source:
-        got = []
-        with pytest.raises(NotSendable, match="lock") as caught:
-            async for item in source("then_a_lock", 50):
-                got.append(item)  # noqa: PERF401
-        assert got == list(range(50))
-        assert caught.value.where == "item['lock']"
-        stream = source("given", 1, yielding.OpensNot(), 2)
-        assert await anext(stream) == 1
-        with pytest.raises(NotSendable, match="cannot be unpickled here"):
-            await anext(stream)
-        assert await all_of(stream) == []
+async def test_an_item_that_cannot_travel_comes_after_those_that_can() -> None:
+    async with in_each_way("process", "process-async") as sources:
+        for source in sources:
+            got = []
+            with pytest.raises(NotSendable, match="lock") as caught:
+                async for item in source("then_a_lock", 50):
+                    got.append(item)  # noqa: PERF401
+            assert got == list(range(50))
+            assert caught.value.where == "item['lock']"
+            stream = source("opens_not")
+            assert await anext(stream) == 1
+            with pytest.raises(NotSendable, match="cannot be unpickled here"):
+                await anext(stream)
+            assert await all_of(stream) == []
 
 
 async def test_what_is_no_stream_is_refused_at_the_call() -> None:
     async with Runtime(processes=1) as rt:
-        with pytest.raises(TypeError, match="range is no generator function.* run, .* map"):
+        with pytest.raises(TypeError, match=r"range is no generator function.* run, .* map"):
             rt.stream(range, 3)
-        with pytest.raises(TypeError, match="only_here is an async generator .*needs an event loop and not a thread"):
+        with pytest.raises(
+            TypeError, match=r"only_here is an async generator .*needs an event loop and not a thread"
+        ):
             rt.stream(yielding.only_here)
         with pytest.raises(TypeError, match="anumbers is an async generator"):
             rt.options(lane="thread").stream(yielding.anumbers, 1)
-        with pytest.raises(TypeError, match="'for ... in numbers"):
+        with pytest.raises(TypeError, match=r"'for ... in numbers"):
             rt.options(lane="loop").stream(yielding.numbers, 1)
-        with pytest.raises(TypeError, match="'async for ... in anumbers"):
+        with pytest.raises(TypeError, match=r"'async for ... in anumbers"):
             rt.options(lane="loop").stream(yielding.anumbers, 1)
         with pytest.raises(TypeError, match="declared @thread_only"):
             rt.options(lane="process").stream(yielding.pid_in_thread)
@@ -233,20 +255,20 @@ async def test_it_runs_where_it_is_declared_to() -> None:
         assert await all_of(rt.options(lane="thread").stream(yielding.pid)) == [me]
 
 
-@pytest.mark.parametrize("way", ["process", "process-async"])
-async def test_a_worker_s_death_ends_the_stream_and_nothing_else(way: str, tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    async with a_source(way) as source:
-        stream = source.rt.stream(yielding.dying, 20, str(gate))
-        assert await take(stream, 20) == list(range(20))
-        other = source("numbers", 100_000)
-        assert await anext(other) == 0
-        gate.touch()
-        with pytest.raises(WorkerCrashed, match=r"dying"):
-            await anext(stream)
-        assert await all_of(stream) == []
-        assert len(await all_of(other)) == 99_999
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
+async def test_a_worker_s_death_ends_the_stream_and_nothing_else(tmp_path: Path) -> None:
+    async with in_each_way("process", "process-async") as sources:
+        for source in sources:
+            gate = tmp_path / source.way
+            stream = source.rt.stream(yielding.dying, 20, str(gate))
+            assert await take(stream, 20) == list(range(20))
+            other = source("numbers", 100_000)
+            assert await anext(other) == 0
+            gate.touch()
+            with pytest.raises(WorkerCrashed, match=r"dying"):
+                await anext(stream)
+            assert await all_of(stream) == []
+            assert len(await all_of(other)) == 99_999
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
 # How it ends
@@ -259,13 +281,22 @@ ENDINGS: dict[str, tuple[str, str]] = {
 }
 
 
+def each_ending(sources: list[Source], *endings: str) -> Iterator[tuple[Source, str]]:
+    for source, ending in itertools.product(sources, endings or ENDINGS):
+        # An async generator that computes without end holds up its loop, and is killed.
+        if not (source.is_async and ending == "computing"):
+            yield source, ending
+
+
 def tidy(source: Source, tmp_path: Path, how: str, count: int = 1) -> tuple[Stream[Any], Path, Path]:
-    begun, ended = tmp_path / "begun", tmp_path / "ended"
-    if source.is_async and how == "compute":
-        pytest.skip("an async generator that computes without end holds up its loop, and is killed")
+    folder = Path(tempfile.mkdtemp(dir=tmp_path))
     if source.lane == "thread" and how != "yield":
         how = "ask"
-    return source("tidy", str(begun), str(ended), how, count), begun, ended
+    return (
+        source("tidy", str(folder / "begun"), str(folder / "ended"), how, count),
+        folder / "begun",
+        folder / "ended",
+    )
 
 
 def expected(source: Source, ending: str) -> str:
@@ -275,91 +306,88 @@ def expected(source: Source, ending: str) -> str:
     return "" if how != "yield" and source.lane == "thread" else what
 
 
-@in_each_way
-@pytest.mark.parametrize("ending", ENDINGS)
-async def test_break_runs_the_finally_and_gives_the_worker_back(way: str, ending: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
-        async for item in stream:
-            assert item == 0
-            await exists(begun)
-            break
-        del stream
-        await exists(ended)
-        await until(ended.read_text if expected(source, ending) else ended.exists)
-        assert ended.read_text() == expected(source, ending)
-        workers = source.workers()
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
-        if source.lane == "process":
-            assert source.workers() == workers
+async def test_break_runs_the_finally(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source, ending in each_ending(sources):
+            stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
+            async for item in stream:
+                assert item == 0
+                await exists(begun)
+                break
+            del stream
+            await exists(ended)
+            await until(functools.partial(says, ended, expected(source, ending)))
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
-@in_each_way
-@pytest.mark.parametrize("ending", ENDINGS)
-async def test_aclose_waits_for_the_finally(way: str, ending: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
-        async with stream as rows:
-            assert await anext(rows) == 0
-            await exists(begun)
-        assert ended.read_text() == expected(source, ending)
-        await stream.aclose()
-        assert await all_of(stream) == []
-
-
-@in_each_way
-async def test_an_error_in_the_body_runs_the_finally(way: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, _, ended = tidy(source, tmp_path, "yield")
-        with pytest.raises(ZeroDivisionError):
+async def test_aclose_waits_for_the_finally_and_gives_the_worker_back(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source, ending in each_ending(sources):
+            stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
             async with stream as rows:
-                async for _ in rows:
-                    raise ZeroDivisionError
-        assert ended.read_text() == "GeneratorExit"
-
-
-@in_each_way
-@pytest.mark.parametrize("ending", ["at a yield", "asleep"])
-async def test_a_stream_that_nobody_holds_ends(way: str, ending: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
-        circle: list[Any] = [stream]
-        circle.append(circle)
-        await anext(stream)
-        await exists(begun)
-        del stream, circle
-        gc.collect()
-        await exists(ended)
-        unused = source("numbers", 3)
-        del unused
-
-
-@in_each_way
-async def test_another_task_may_close_it(way: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, "sleep")
-        consumer = asyncio.create_task(all_of(stream))
-        await exists(begun)
-        await stream.aclose()
-        assert ended.exists()
-        assert await consumer == [0]
-
-
-@in_each_way
-async def test_what_is_raised_at_the_closing_is_told_who_closes(way: str) -> None:
-    async with a_source(way) as source:
-        stream = source("untidy", KeyError("at the end"))
-        assert await anext(stream) == 1
-        with pytest.raises(KeyError, match="at the end"):
+                assert await anext(rows) == 0
+                await exists(begun)
+            assert ended.read_text() == expected(source, ending)
             await stream.aclose()
-        await stream.aclose()
-        with pytest.raises(KeyError, match="at the end"):
-            async with source("untidy", KeyError("at the end")) as rows:
-                await anext(rows)
+            assert await all_of(stream) == []
+            if source.lane == "process":
+                workers = source.workers()
+                assert await all_of(source("numbers", 3)) == [0, 1, 2]
+                assert source.workers() == workers, "it was given back"
+
+
+async def test_an_error_in_the_body_runs_the_finally(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            stream, _, ended = tidy(source, tmp_path, "yield")
+            with pytest.raises(ZeroDivisionError):
+                async with stream as rows:
+                    async for _ in rows:
+                        raise ZeroDivisionError
+            assert ended.read_text() == "GeneratorExit"
+
+
+async def test_a_stream_that_nobody_holds_ends(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source, ending in each_ending(sources, "at a yield", "asleep"):
+            stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
+            circle: list[Any] = [stream]
+            circle.append(circle)
+            await anext(stream)
+            await exists(begun)
+            del stream, circle
+            gc.collect()
+            await exists(ended)
+            unused = source("numbers", 3)
+            del unused
+
+
+async def test_another_task_may_close_it(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            stream, begun, ended = tidy(source, tmp_path, "sleep")
+            consumer = asyncio.create_task(all_of(stream))
+            await exists(begun)
+            await stream.aclose()
+            assert ended.exists()
+            assert await consumer == [0]
+
+
+async def test_what_is_raised_at_the_closing_is_told_who_closes() -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            stream = source("untidy", KeyError("at the end"))
+            assert await anext(stream) == 1
+            with pytest.raises(KeyError, match="at the end"):
+                await stream.aclose()
+            await stream.aclose()
+            with pytest.raises(KeyError, match="at the end"):
+                async with source("untidy", KeyError("at the end")) as rows:
+                    await anext(rows)
 
 
 async def test_a_generator_that_goes_on_is_killed(tmp_path: Path) -> None:
-    async with a_source("process", grace=0.05) as source:
+    async with in_each_way("process", grace=0.05) as [source]:
         stream, begun, ended = tidy(source, tmp_path, "ignore")
         async with stream as rows:
             await anext(rows)
@@ -375,7 +403,9 @@ async def test_a_time_limit_is_for_the_whole_stream(tmp_path: Path) -> None:
     async with Runtime(processes=1) as rt:
         got = []
         with pytest.raises(TimeoutError, match=r"yielding.tidy did not end within 0.2 s"):
-            async for item in rt.options(timeout=0.2).stream(yielding.tidy, str(begun), str(ended), "sleep", 3):
+            async for item in rt.options(timeout=0.2).stream(
+                yielding.tidy, str(begun), str(ended), "sleep", 3
+            ):
                 got.append(item)  # noqa: PERF401
         assert got == [0, 1, 2]
         assert ended.read_text() == "Interrupted"
@@ -388,49 +418,58 @@ async def test_a_time_limit_is_for_the_whole_stream(tmp_path: Path) -> None:
 # Cancels
 
 
-@in_each_way
-@pytest.mark.parametrize("ending", ["at a yield", "asleep"])
-async def test_a_cancel_while_an_item_is_waited_for_or_used(way: str, ending: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
-        reached = asyncio.Event()
-
-        async def consume() -> None:
-            async with stream as rows:
-                async for _ in rows:
-                    reached.set()
-                    if ending == "at a yield":
-                        await asyncio.sleep(60)
-
-        task = asyncio.create_task(consume())
-        await reached.wait()
-        await exists(begun)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        await until(lambda: ended.exists() and ended.read_text() == expected(source, ending))
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
+async def test_a_cancel_while_an_item_is_waited_for_or_used(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source, ending in each_ending(sources, "at a yield", "asleep"):
+            stream, begun, ended = tidy(source, tmp_path, ENDINGS[ending][0])
+            task = asyncio.create_task(dwell_on(stream, 2 if ending == "at a yield" else 10))
+            await exists(begun)
+            if ending == "at a yield":
+                await until(lambda stream=stream: not running(stream))
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await exists(ended)
+            await until(functools.partial(says, ended, expected(source, ending)))
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
-@in_each_way
-async def test_a_cancel_at_every_step_of_its_life(way: str) -> None:
+def says(path: Path, what: str) -> bool:
+    return path.read_text() == what
+
+
+async def dwell_on(stream: Stream[Any], item: int) -> None:
+    """Take the items up to that one, and use it for long."""
+    async with stream as rows:
+        for _ in range(item):
+            await anext(rows)
+        await asyncio.sleep(60)
+
+
+def running(stream: Stream[Any]) -> bool:
+    """Whether somebody waits for an item."""
+    return stream._rows.ag_running
+
+
+async def test_a_cancel_at_every_step_of_its_life() -> None:
     """The loop's turns are counted: the cancel comes at the first, the second, and so on, until all is over before."""
-    async with a_source(way) as source:
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
-        turns = 0
-        while True:
-            turns += 1
-            task = asyncio.create_task(consume_a_little(source("numbers", 5000)))
-            for _ in range(turns):
-                await asyncio.sleep(0)
-            if not task.cancel():
-                await task
-                break
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-                break
-        assert turns > 3
-        assert await all_of(source("numbers", 3)) == [0, 1, 2]
+    async with in_each_way() as sources:
+        for source in sources:
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
+            turns = 0
+            while True:
+                turns += 1
+                task = asyncio.create_task(consume_a_little(source("numbers", 5000)))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                if not task.cancel():
+                    await task
+                    break
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+                    break
+            assert turns > 3
+            assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
 async def consume_a_little(stream: Stream[Any]) -> None:
@@ -440,18 +479,18 @@ async def consume_a_little(stream: Stream[Any]) -> None:
         await anext(rows)
 
 
-@in_each_way
-async def test_a_cancel_of_aclose_does_not_stop_the_closing(way: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        stream, begun, ended = tidy(source, tmp_path, "sleep")
-        await anext(stream)
-        await exists(begun)
-        closing = asyncio.create_task(stream.aclose())
-        await asyncio.sleep(0)
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        await exists(ended)
+async def test_a_cancel_of_aclose_does_not_stop_the_closing(tmp_path: Path) -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            stream, begun, ended = tidy(source, tmp_path, "sleep")
+            await anext(stream)
+            await exists(begun)
+            closing = asyncio.create_task(stream.aclose())
+            await asyncio.sleep(0)
+            closing.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await closing
+            await exists(ended)
 
 
 async def test_a_cancel_while_no_worker_is_to_be_had() -> None:
@@ -471,39 +510,43 @@ async def test_a_cancel_while_no_worker_is_to_be_had() -> None:
 # The runtime is left
 
 
-@in_each_way
-async def test_leaving_the_runtime_ends_its_streams(way: str, tmp_path: Path) -> None:
-    async with a_source(way) as source:
-        held, _, held_ended = tidy(source, tmp_path, "yield")
-        assert await anext(held) == 0
-        (tmp_path / "two").mkdir()
-        awaited, begun, ended = tidy(source, tmp_path / "two", "sleep")
-        consumer = asyncio.create_task(all_of(awaited))
-        await exists(begun)
-    assert held_ended.read_text() == "GeneratorExit"
-    assert ended.exists()
-    with pytest.raises(RuntimeClosed, match="the stream of yielding.a?tidy was stopped"):
-        await consumer
-    with pytest.raises(RuntimeClosed):
-        await anext(held)
-    await held.aclose()
+async def test_leaving_the_runtime_ends_its_streams(tmp_path: Path) -> None:
+    held, awaited = [], []
+    async with in_each_way() as sources:
+        for source in sources:
+            stream, _, ended = tidy(source, tmp_path, "yield")
+            assert await anext(stream) == 0
+            held.append((stream, ended))
+            stream, begun, ended = tidy(source, tmp_path, "sleep")
+            awaited.append((asyncio.create_task(all_of(stream)), ended))
+            await exists(begun)
+    for stream, ended in held:
+        assert ended.read_text() == "GeneratorExit"
+        with pytest.raises(RuntimeClosed):
+            while True:  # what had arrived before is not given out any more
+                await anext(stream)
+        await stream.aclose()
+    for consumer, ended in awaited:
+        assert ended.exists()
+        with pytest.raises(RuntimeClosed, match=r"the stream of yielding.a?tidy was stopped"):
+            await consumer
 
 
 # Context
 
 
-@in_each_way
-async def test_the_context_is_that_of_the_call_and_one_for_the_whole_stream(way: str) -> None:
-    async with a_source(way) as source:
-        token = yielding.word.set("the caller's")
-        stream = source("words", 3000)
-        yielding.word.reset(token)
-        pairs = await all_of(stream)
-        assert pairs[0] == ("the caller's", "word 0")
-        assert pairs[1:] == [(f"word {number - 1}", f"word {number}") for number in range(1, 3000)]
-        assert await anext(source("words", 1)) == ("nothing", "word 0")
-        if source.is_async:
-            assert await all_of(source.rt.stream(yielding.in_a_group, 3000)) == list(range(3000))
+async def test_the_context_is_that_of_the_call_and_one_for_the_whole_stream() -> None:
+    async with in_each_way() as sources:
+        for source in sources:
+            token = yielding.word.set("the caller's")
+            stream = source("words", 3000)
+            yielding.word.reset(token)
+            pairs = await all_of(stream)
+            assert pairs[0] == ("the caller's", "word 0")
+            assert pairs[1:] == [(f"word {number - 1}", f"word {number}") for number in range(1, 3000)]
+            assert await anext(source("words", 1)) == ("nothing", "word 0")
+            if source.is_async:
+                assert await all_of(source.rt.stream(yielding.in_a_group, 3000)) == list(range(3000))
 
 
 # Everything at once

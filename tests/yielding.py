@@ -227,6 +227,15 @@ async def athen_a_lock(count: int) -> AsyncIterator[Any]:
         yield item
 
 
+def opens_not() -> Iterator[Any]:
+    yield from (1, OpensNot(), 2)
+
+
+async def aopens_not() -> AsyncIterator[Any]:
+    for item in opens_not():
+        yield item
+
+
 class Reader:
     """Its methods are generator functions."""
 

@@ -16,7 +16,7 @@ from .packing import MAIN, OUT_OF_BAND, PROTOCOL, Outgrown, Ready, pack_any
 MOST_ITEMS = 2048
 """In a batch. More would save nothing: what a batch costs by itself is then a few nanoseconds for each item."""
 MOST_BYTES = 40_000
-"""Of pickle in a batch, but for its last item: with all that goes with it, it fits the buffer that frames are read to."""
+"""Of pickle in a batch, but for its last item: so that it fits, with what goes with it, the buffer of a reader."""
 BATCH_SECONDS = 0.002
 """From a batch's first item to its end: an item is held back no longer, for others to go with it."""
 

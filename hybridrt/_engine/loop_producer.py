@@ -60,7 +60,9 @@ class LoopProducer:
         self._error: BaseException | None = None
         self._most = 1
         self._size = 0
-        self._wanted_at = self._first = self._last = 0.0  # when the pull came, and the first and the last of the items
+        self._wanted_at = self._first = self._last = (
+            0.0  # when the pull came, and the first and the last of the items
+        )
         self._is_wanted = True
         self._is_closing = False
         self._ready: asyncio.Future[None] | None = None  # what the pull waits for

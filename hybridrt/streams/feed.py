@@ -1,8 +1,8 @@
 """One stream at work: it opens its post when the first item is wanted, and gives it back however the stream ends.
 
-Theory of operation. Whoever consumes asks for batches and waits for news of the tap. ``stop`` may come at any moment: from
-him, from the runtime that is left, from a timer. It does at once what needs no waiting, and a task of its own does the
-rest, so that no cancel can cut it short: the generator is closed, and the post is left.
+Theory of operation. Whoever consumes asks for batches and waits for news of the tap. ``stop`` may come at any moment:
+from him, from the runtime that is left, from a timer. It does at once what needs no waiting, and a task of its own does
+the rest, so that no cancel can cut it short: the generator is closed, and the post is left.
 """
 
 from __future__ import annotations

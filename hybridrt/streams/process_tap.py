@@ -56,7 +56,9 @@ class _Pull:
 class ProcessTap:
     """See ``Tap``."""
 
-    def __init__(self, function: Function, *, packed: bytes, call: Call, is_async: bool, context: Context) -> None:
+    def __init__(
+        self, function: Function, *, packed: bytes, call: Call, is_async: bool, context: Context
+    ) -> None:
         """``packed`` is the call, or empty where it is too large to be pickled on the loop."""
         self.coroutines: bool = is_async
         self.is_over: bool = False
@@ -118,7 +120,10 @@ class ProcessTap:
 
     def _answer(self, pull: _Pull) -> Batch | None:
         """The items of this pull, which has ended; what comes after them is noted."""
-        job, pull.job = pull.job, None  # no circle: a large answer goes with its last user, not with the collector
+        job, pull.job = (
+            pull.job,
+            None,
+        )  # no circle: a large answer goes with its last user, not with the collector
         try:
             if job is None:
                 raise pull.refusal or AssertionError

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextvars import copy_context
-from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from types import AsyncGeneratorType, TracebackType
+from typing import Any, Generic, Self, TypeVar, cast
 
 from .._core.function import GENERATOR, Function, is_async_generator
 from .._core.placement import LOOP, PROCESS, THREAD, THREAD_ONLY
@@ -18,7 +18,6 @@ from ..errors import NotSendable
 from .feed import Feed, Means
 from .tap import Call, Tap
 
-T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -29,16 +28,16 @@ class Stream(AsyncIterator[T_co], Generic[T_co]):
     takes its items it waits. What it raises arrives as itself, after the items that came before; what it returns is
     dropped, and nothing can be sent into it.
 
-    When the loop over it is left, in whatever way, the generator is stopped and its ``finally`` blocks run. For
-    ``break`` and errors that is begun by the loop's next turn; ``async with rt.stream(...) as rows:`` waits for it at the
-    end of the block, and ``aclose`` where it is called. A cancelled await ends the stream as well, and at once.
+    When the loop over it is left, in whatever way, the generator is stopped and its ``finally`` blocks run. After a
+    ``break`` or an error that begins with the next turn of the event loop; ``async with rt.stream(...) as rows:`` waits
+    for it at the end of the block, and ``aclose`` where it is called. A cancelled await ends the stream as well.
     """
 
     __slots__ = ("_feed", "_rows")
 
     def __init__(self, feed: Feed, name: str) -> None:
         self._feed = feed
-        self._rows: AsyncGenerator[T_co, None] = _rows(feed, name)
+        self._rows = cast(AsyncGeneratorType[T_co, None], _rows(feed, name))
 
     def __aiter__(self) -> AsyncIterator[T_co]:
         """The items; each is given once, however many loops there are."""
@@ -118,7 +117,9 @@ def open_stream(
     else:
         from .process_tap import ProcessTap
 
-        tap = ProcessTap(function, packed=_packed(function, call), call=call, is_async=is_async, context=context)
+        tap = ProcessTap(
+            function, packed=_packed(function, call), call=call, is_async=is_async, context=context
+        )
     return Stream(Feed(means, tap, name=function.name, lane=lane, timeout=timeout), function.name)
 
 

@@ -33,7 +33,9 @@ _CONTAINERS = (list, dict, tuple, set, frozenset)
 class ThreadTap:
     """See ``Tap``. ``_produce`` runs in the thread, everything else in the loop's."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, function: Function, call: Call, context: Context) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, function: Function, call: Call, context: Context
+    ) -> None:
         self.coroutines: bool = False
         self.is_over: bool = False
         self._loop = loop
