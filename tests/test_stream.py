@@ -532,6 +532,19 @@ async def test_leaving_the_runtime_ends_its_streams(tmp_path: Path) -> None:
             await consumer
 
 
+async def test_a_stream_that_was_started_in_a_scope_ends_with_it(tmp_path: Path) -> None:
+    begun, ended = tmp_path / "begun", tmp_path / "ended"
+    async with Runtime(processes=1) as rt:
+        async with rt.scope() as scope:
+            stream = scope.options(lane="process").stream(yielding.tidy, str(begun), str(ended), "yield")
+            assert await take(stream, 3) == [0, 1, 1]
+            assert await all_of(scope.stream(yielding.numbers, 3)) == [0, 1, 2]
+        assert ended.read_text() == "GeneratorExit"
+        assert await all_of(stream) == []
+        with pytest.raises(RuntimeClosed, match="this scope has ended"):
+            scope.stream(yielding.numbers, 3)
+
+
 # Context
 
 

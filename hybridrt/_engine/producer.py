@@ -105,7 +105,7 @@ class Producer:
         Desk.here.tell_next_at_once()
         return large
 
-    def _fill(self) -> tuple[int, bytes] | None:
+    def _fill(self) -> tuple[int, bytes] | None:  # noqa: C901 (each call in it would cost every item a frame)
         """Let the generator fill the shipper's hands; how it ended, if it did."""
         most = self._most
         shipper = self._shipper

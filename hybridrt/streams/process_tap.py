@@ -98,7 +98,8 @@ class ProcessTap:
         job.add_done_callback(pull.on_done)
 
     def _submit(self, step: Callable[..., Any], args: tuple[Any, ...]) -> Job[Any]:
-        assert self._post is not None
+        if self._post is None:
+            raise RuntimeError("a tap is opened before it is drawn from")
         return self._post.submit(self._facts, step, args, {})
 
     def take(self) -> Batch | None:

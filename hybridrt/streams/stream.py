@@ -39,7 +39,7 @@ class Stream(AsyncIterator[T_co], Generic[T_co]):
         self._feed = feed
         self._rows = cast(AsyncGeneratorType[T_co, None], _rows(feed, name))
 
-    def __aiter__(self) -> AsyncIterator[T_co]:
+    def __aiter__(self) -> AsyncIterator[T_co]:  # noqa: PYI034 (see below)
         """The items; each is given once, however many loops there are."""
         # Not self: it is for the loop alone to hold, so that it ends with the loop. And this one is quicker.
         return self._rows

@@ -41,7 +41,7 @@ class ThreadTap:
         self._loop = loop
         self._facts = facts_of(self._produce, function)
         self._name = function.name
-        self._call: Call | None = call
+        self._call: Call | tuple[()] = call
         self._context = context
         self._job: Job[Any] | None = None
         self._wake: Callable[[], None] = lambda: None
@@ -56,8 +56,7 @@ class ThreadTap:
 
     def begin(self, post: Post, wake: Callable[[], None]) -> None:
         self._wake = wake
-        call, self._call = self._call, None
-        assert call is not None
+        call, self._call = self._call, ()
         self._job = self._context.run(post.submit, self._facts, self._produce, call, {})
         self._job.add_done_callback(self._on_done)
 
