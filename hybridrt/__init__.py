@@ -15,6 +15,7 @@ _HOME_OF = {
     "Runtime": "hybridrt.runtime",
     "ProcessPoolExecutor": "hybridrt.executor",
     "Job": "hybridrt._lanes.job",
+    "Stream": "hybridrt.streams.stream",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
@@ -49,6 +50,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Runtime",
     "ProcessPoolExecutor",
     "Job",
+    "Stream",
     "Settings",
     "Explanation",
     "Health",
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     )
     from .executor import ProcessPoolExecutor
     from .runtime import Runtime
+    from .streams.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

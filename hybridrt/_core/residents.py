@@ -103,8 +103,8 @@ def _all_ready(seat: Seat[C], now: float) -> list[C]:
 def _cost(seat: Seat[C], call: C) -> float:
     if seat.serves_coroutines:
         return 0.0
-    # What was taken back is not written ahead again, nor anything behind it. Its first frame is on the way to the worker
-    # still, and there the token of its second one would let it run, in front of those that were to come before it.
+    # What was taken back is not written ahead again, nor anything behind it. Its first frame is with the worker still,
+    # and there the token of its second one would let it run, in front of those that were to come before it.
     return inf if call.number <= seat.retaken else call.timing.expected + CALL_SECONDS
 
 

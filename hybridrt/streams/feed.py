@@ -9,12 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, Protocol
 
 from .._engine.batch import Batch
 from .._lanes.contract import Post
 from ..errors import RuntimeClosed
 from .tap import Tap
+
+_PART = 256
+"""Items that are given out between two looks at the clock."""
+_TURN_SECONDS = 0.002
+"""Whoever consumes items that are there already lets the loop turn as often as that."""
 
 
 class Means(Protocol):
@@ -52,7 +58,10 @@ class Feed:
         self._timer: asyncio.TimerHandle | None = None
         self._opening: asyncio.Task[Post] | None = None
         self._has_begun = False
-        self._items: list[Any] = []  # of the batch that is being consumed
+        self._items: list[Any] = []  # that are being consumed
+        self._rest: list[Any] = []  # of the batch that they are of
+        self._has_packed = False
+        self._turned = 0.0  # when the loop had its last turn
         self._error: Exception | None = None
         self._is_stopped = False
         self._closing: asyncio.Task[None] | None = None
@@ -64,20 +73,34 @@ class Feed:
         """The next one; None where the stream is over. Raises what the generator has raised, or why it was stopped."""
         if self._opening is None and not self._is_stopped:
             self._open()
+        if perf_counter() - self._turned > _TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._turned = perf_counter()
         while not self._is_stopped:
-            if self._has_begun or self._begin():
-                batch = self._tap.take()
+            if self._rest or self._has_begun or self._begin():
+                batch = self._next_part()
                 if batch is not None:
-                    self._items = batch.items
                     return batch
                 if self._tap.is_over:
                     return None
             self._waiting = self._loop.create_future()
             await self._waiting
+            self._turned = perf_counter()
         if self._error is not None:
             error, self._error = self._error, None
             raise error
         return None
+
+    def _next_part(self) -> Batch | None:
+        """A part of the batch that is there, or of the next; None where there is none now."""
+        if not self._rest:
+            batch = self._tap.take()
+            if batch is None:
+                return None
+            self._rest, self._has_packed = batch.items, batch.has_packed
+        self._items = self._rest[:_PART]
+        del self._rest[:_PART]
+        return Batch(self._items, self._has_packed, None)
 
     def _open(self) -> None:
         self._means.on_leave.add(self._at_leave)
@@ -115,6 +138,7 @@ class Feed:
         self._is_stopped = True
         self._error = error
         self._items.clear()
+        self._rest.clear()
         if self._timer is not None:
             self._timer.cancel()
         if self._has_begun:
