@@ -134,7 +134,7 @@ class Verbs(ABC):
         The worker is a process; a thread where ``fn`` is declared ``@io_bound`` or ``@thread_only``, or with
         ``options(lane="thread")``, and then it is no async generator function. It starts when the first item is wanted
         and works ahead from then on: by no more than three batches, each of which ends after 2 ms, 2,048 items or
-        64 kB, or with one item that is large (an array, bytes), which travels without being copied. Items that come
+        40 kB, or with one item that is large (an array, bytes), which travels without being copied. Items that come
         slowly come one by one. ``options(timeout=...)`` is for the whole stream, from its first item being wanted to
         its end.
 

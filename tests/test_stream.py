@@ -329,11 +329,14 @@ def tidy(source: Source, tmp_path: Path, how: str, count: int = 1) -> tuple[Stre
     )
 
 
-def expected(source: Source, ending: str) -> str:
+def expected(source: Source, ending: str) -> set[str]:
+    """What the generator may say it was ended by."""
     how, what = ENDINGS[ending]
-    if how != "yield" and source.is_async:
-        return "CancelledError"
-    return "" if how != "yield" and source.lane == "thread" else what
+    if how == "yield":  # or it was on its way to the next one
+        return {what, "Interrupted"} if source.way == "process" else {what}
+    if source.is_async:
+        return {"CancelledError"}
+    return {""} if source.lane == "thread" else {what}
 
 
 async def test_break_runs_the_finally(tmp_path: Path) -> None:
@@ -357,7 +360,7 @@ async def test_aclose_waits_for_the_finally_and_gives_the_worker_back(tmp_path: 
             async with stream as rows:
                 assert await anext(rows) == 0
                 await exists(begun)
-            assert ended.read_text() == expected(source, ending)
+            assert ended.read_text() in expected(source, ending)
             await stream.aclose()
             assert await all_of(stream) == []
             if source.lane == "process":
@@ -374,7 +377,7 @@ async def test_an_error_in_the_body_runs_the_finally(tmp_path: Path) -> None:
                 async with stream as rows:
                     async for _ in rows:
                         raise ZeroDivisionError
-            assert ended.read_text() == "GeneratorExit"
+            assert ended.read_text() in expected(source, "at a yield")
 
 
 async def test_a_stream_that_nobody_holds_ends(tmp_path: Path) -> None:
@@ -396,11 +399,12 @@ async def test_another_task_may_close_it(tmp_path: Path) -> None:
     async with in_each_way() as sources:
         for source in sources:
             stream, begun, ended = tidy(source, tmp_path, "sleep")
+            assert await anext(stream) == 0
             consumer = asyncio.create_task(all_of(stream))
             await exists(begun)
             await stream.aclose()
             assert ended.exists()
-            assert await consumer == [0]
+            assert await consumer == []
 
 
 async def test_what_is_raised_at_the_closing_is_told_who_closes() -> None:
@@ -423,7 +427,7 @@ async def test_a_generator_that_goes_on_is_killed(tmp_path: Path) -> None:
             await anext(rows)
             await exists(begun)
             [pid] = source.workers()
-        assert not is_alive(pid)
+        await until(lambda: not is_alive(pid))
         assert not ended.exists()
         assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
@@ -439,7 +443,7 @@ async def test_a_time_limit_is_for_the_whole_stream(tmp_path: Path) -> None:
             ):
                 got.append(item)  # noqa: PERF401
         assert got == list(range(len(got)))
-        assert not begun.exists() or says(ended, "Interrupted")
+        assert not begun.exists() or says(ended, {"Interrupted"})
         assert await all_of(rt.options(timeout=60).stream(yielding.numbers, 3)) == [0, 1, 2]
         with pytest.raises(TimeoutError):
             async for _ in rt.options(timeout=0.05).stream(yielding.numbers, 10_000):
@@ -465,8 +469,8 @@ async def test_a_cancel_while_an_item_is_waited_for_or_used(tmp_path: Path) -> N
             assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
-def says(path: Path, what: str) -> bool:
-    return path.read_text() == what
+def says(path: Path, words: set[str]) -> bool:
+    return path.read_text() in words
 
 
 async def dwell_on(stream: Stream[Any], item: int) -> None:
@@ -547,12 +551,12 @@ async def test_leaving_the_runtime_ends_its_streams(tmp_path: Path) -> None:
         for source in sources:
             stream, _, ended = tidy(source, tmp_path, "yield")
             assert await anext(stream) == 0
-            held.append((stream, ended))
+            held.append((stream, ended, expected(source, "at a yield")))
             stream, begun, ended = tidy(source, tmp_path, "sleep")
             awaited.append((asyncio.create_task(all_of(stream)), ended))
             await exists(begun)
-    for stream, ended in held:
-        assert ended.read_text() == "GeneratorExit"
+    for stream, ended, words in held:
+        assert ended.read_text() in words
         with pytest.raises(RuntimeClosed):
             while True:  # what had arrived before is not given out any more
                 await anext(stream)
@@ -570,7 +574,7 @@ async def test_a_stream_that_was_started_in_a_scope_ends_with_it(tmp_path: Path)
             stream = scope.options(lane="process").stream(yielding.tidy, str(begun), str(ended), "yield")
             assert await take(stream, 3) == [0, 1, 1]
             assert await all_of(scope.stream(yielding.numbers, 3)) == [0, 1, 2]
-        assert ended.read_text() == "GeneratorExit"
+        assert says(ended, {"GeneratorExit", "Interrupted"})
         assert await all_of(stream) == []
         with pytest.raises(RuntimeClosed, match="this scope has ended"):
             scope.stream(yielding.numbers, 3)
