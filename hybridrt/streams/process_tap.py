@@ -164,13 +164,13 @@ class ProcessTap:
 
     async def end(self, patience: float) -> bool:
         jobs = [pull.job for pull in self._pulls if pull.job is not None and not pull.job.done()]
+        self._pulls.clear()  # and what has come that nobody wants
         if self._closing is None:
             if self._is_open:
                 return False
             if jobs:  # a pull that comes after the end, and finds nothing
                 await asyncio.wait(jobs, timeout=patience)
             return all(job.done() for job in jobs)
-        # A pull that was interrupted has as long to stop as any call.
         closing = self._closing
         if not closing.done():
             await asyncio.wait([closing], timeout=patience)
