@@ -18,6 +18,7 @@ _HOME_OF = {
     "Actor": "hybridrt.actors.actor",
     "Restart": "hybridrt.actors.restart",
     "batched": "hybridrt.actors.batched",
+    "Stream": "hybridrt.streams.stream",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
@@ -55,6 +56,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Actor",
     "Restart",
     "batched",
+    "Stream",
     "Settings",
     "Explanation",
     "Health",
@@ -114,6 +116,7 @@ if TYPE_CHECKING:
     )
     from .executor import ProcessPoolExecutor
     from .runtime import Runtime
+    from .streams.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

@@ -37,6 +37,7 @@ from .watch.lag import LagWatch
 if TYPE_CHECKING:
     from .actors.actor import ActorContext
     from .scopes import Scope
+    from .streams.stream import Stream
 
 if sys.platform != "win32":
     # Loaded now, not on first use: that takes 20 ms, which the loop would feel.
@@ -177,6 +178,21 @@ class Runtime(Verbs):
                 "await it here, or run it in a worker with to_process"
             )
         return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
+
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        self._check_here()
+        from .streams.stream import open_stream
+
+        return open_stream(
+            self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout
+        )
 
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.

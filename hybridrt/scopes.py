@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from weakref import WeakSet
 
 from anyio import create_task_group
 from anyio.abc import TaskGroup
@@ -20,6 +21,10 @@ from .actors.plan import ActorOptions
 from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .verbs import BoundOptions, LaneName, RestartName, Verbs
+
+if TYPE_CHECKING:
+    from .streams.feed import Feed
+    from .streams.stream import Stream
 
 T = TypeVar("T")
 
@@ -33,12 +38,13 @@ class Scope(Verbs):
     concerns nobody else as long as it is caught. A job that is cancelled is no failure.
     """
 
-    __slots__ = ("_group", "_is_over", "_open", "_plain")
+    __slots__ = ("_feeds", "_group", "_is_over", "_open", "_plain")
 
     def __init__(self, plain: Verbs) -> None:
         self._plain = plain
         self._group: TaskGroup | None = None
         self._open: set[Job[Any]] = set()
+        self._feeds: WeakSet[Feed] = WeakSet()  # of streams
         self._is_over = False
 
     def options(
@@ -74,6 +80,8 @@ class Scope(Verbs):
         group = self._group
         if group is None:
             raise RuntimeClosed("this scope is left without having been entered")
+        for feed in self._feeds:
+            group.start_soon(feed.close)
         for job in self._open:
             # Of calls that somebody awaits elsewhere, and that nobody does any more.
             group.start_soon(_end_of, job)
@@ -87,15 +95,31 @@ class Scope(Verbs):
     def _start(
         self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
+        self._check_open()
+        job = self._plain._start(lane, fn, args, kwargs)
+        self._open.add(job)
+        job.add_done_callback(self._open.discard)
+        return job
+
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        self._check_open()
+        stream = self._plain._stream(lane, fn, args, kwargs, timeout)
+        self._feeds.add(stream._feed)
+        return stream
+
+    def _check_open(self) -> None:
         if self._group is None or self._is_over:
             why = "was not entered yet" if self._group is None else "has ended"
             raise RuntimeClosed(
                 f"this scope {why}: calls belong inside its 'async with rt.scope() as scope:' block"
             )
-        job = self._plain._start(lane, fn, args, kwargs)
-        self._open.add(job)
-        job.add_done_callback(self._open.discard)
-        return job
 
     def _actor(
         self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions

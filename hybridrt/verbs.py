@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
@@ -13,6 +13,7 @@ from .actors.restart import Restart, policy_of
 
 if TYPE_CHECKING:
     from .actors.actor import ActorContext
+    from .streams.stream import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +36,17 @@ class Verbs(ABC):
         self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:
         """Start the call in this lane, or where it belongs."""
+
+    @abstractmethod
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        """A stream of what the call yields, in this lane, or where it belongs."""
 
     async def to_thread(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in a thread; the caller's context variables travel.
@@ -110,6 +122,27 @@ class Verbs(ABC):
     ) -> ActorContext[T]:
         """An actor with these options."""
 
+    @overload
+    def stream(
+        self, fn: Callable[P, AsyncIterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[T]: ...
+    @overload
+    def stream(self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]: ...
+    def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
+        """What the generator function ``fn``, sync or async, yields in a worker of its own, as an async iterator.
+
+        The worker is a process; a thread where ``fn`` is declared ``@io_bound`` or ``@thread_only``, or with
+        ``options(lane="thread")``, and then it is no async generator function. It starts when the first item is wanted
+        and works ahead from then on: by no more than three batches, each of which ends after 2 ms, 2,048 items or
+        40 kB, or with one item that is large (an array, bytes), which travels without being copied. Items that come
+        slowly come one by one. ``options(timeout=...)`` is for the whole stream, from its first item being wanted to
+        its end.
+
+        Raises TypeError where ``fn`` is no generator function, NotSendable where the call cannot be pickled. ``Stream``
+        says how it ends.
+        """
+        return self._stream(None, fn, args, kwargs)
+
 
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
@@ -176,6 +209,20 @@ class BoundOptions(Verbs):
         self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
     ) -> ActorContext[T]:
         return self._plain._actor(cls, args, kwargs, options)
+
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        if self._retries:
+            raise ValueError(
+                "options(retries=...).stream(...): a stream cannot be run again, for items of it are used"
+            )
+        return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
 
 
 def _is_time(value: object) -> bool:

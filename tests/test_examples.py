@@ -138,6 +138,34 @@ def test_pipeline_holds_a_few_files_at_a_time(tmp_path: Path, loop: str) -> None
     assert len(lines) == 3
 
 
+@on_each_loop
+def test_stream_rows_leaves_the_loop_free_and_the_file_closed(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(
+        tmp_path, EXAMPLES / "stream_rows.py", "--rows", "20000", loop=loop, TMPDIR=str(tmp_path)
+    )
+    assert not errors
+    assert re.match(r"worker \d+: closed the file at byte \d", lines[0])
+    assert re.match(r"process \d+: 20,000 rows in [\d.]+ s: [\d,]+ rows/s$", lines[1])
+    means = [re.fullmatch(r"  (\S+) +([\d.]+) °C in the mean of ([\d,]+) rows", line) for line in lines[2:6]]
+    found = [(row[1], float(row[2]), int(row[3].replace(",", ""))) for row in means if row]
+    assert [name for name, _, _ in found] == ["Aachen", "Bergen", "Cádiz", "Debrecen"]
+    assert all(11 < mean < 13 for _, mean, _ in found)
+    assert sum(count for _, _, count in found) == 20_000
+    assert re.match(r"the event loop turned \d\d+ times meanwhile$", lines[6])
+    assert not list(tmp_path.iterdir())
+
+
+def test_stream_rows_may_stop_early(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("station,day,celsius\n" + "Aachen,1,10.0\n" * 100_000)
+    lines, errors = run(tmp_path, EXAMPLES / "stream_rows.py", "table.csv", "--first", "3")
+    assert not errors
+    closed = re.fullmatch(r"worker \d+: closed the file at byte ([\d,]+)", lines[0])
+    assert closed, lines
+    assert int(closed[1].replace(",", "")) < table.stat().st_size / 2
+    assert re.match(r"process \d+: 3 rows", lines[1])
+
+
 def _words(text: bytes) -> list[tuple[int, bytes]]:
     return [(count, word) for word, count in Counter(text.split()).most_common()]
 

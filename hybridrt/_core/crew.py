@@ -75,6 +75,7 @@ class Seat(Generic[C]):
         "own",
         "places",
         "progress",
+        "retaken",
         "serves_coroutines",
         "under_way",
         "worker",
@@ -89,6 +90,7 @@ class Seat(Generic[C]):
         self.is_leaving: bool = False  # gets nothing more
         self.places: int = -1  # calls that it may still be given; negative: as many as come
         self.own: OrderedDict[int, C] | None = None  # a resident's: what waits for it, by number, in order
+        self.retaken: int = 0  # a resident's: the last call that was written ahead to it and taken back
 
 
 class Crew(Generic[C]):
@@ -324,6 +326,7 @@ class Crew(Generic[C]):
         if call.home is not None:
             call.home.own[call.number] = call
             call.home.own.move_to_end(call.number, last=False)
+            call.home.retaken = max(call.home.retaken, call.number)
         else:
             (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from math import inf
 
 from .crew import AHEAD_SECONDS, CALL_SECONDS, MOST_AHEAD, STUCK_SECONDS, C, Crew, Seat
 
@@ -87,7 +88,7 @@ def _fill(seat: Seat[C], own: OrderedDict[int, C], now: float) -> list[C]:
     if not under_way:
         seat.progress = now
     while (call := _next(seat)) is not None:
-        cost = call.timing.expected + CALL_SECONDS
+        cost = _cost(seat, call)
         if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
             break
         number = call.number
@@ -111,7 +112,11 @@ def _all_ready(seat: Seat[C], now: float) -> list[C]:
 
 
 def _cost(seat: Seat[C], call: C) -> float:
-    return 0.0 if seat.serves_coroutines else call.timing.expected + CALL_SECONDS
+    if seat.serves_coroutines:
+        return 0.0
+    # What was taken back is not written ahead again, nor anything behind it. Its first frame is with the worker still,
+    # and there the token of its second one would let it run, in front of those that were to come before it.
+    return inf if call.number <= seat.retaken else call.timing.expected + CALL_SECONDS
 
 
 def _hand(seat: Seat[C], call: C, cost: float, now: float) -> None:

@@ -2,7 +2,7 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import assert_type
@@ -26,6 +26,27 @@ def parse(text: str) -> list[str]:
 @hybridrt.io_bound
 def load(path: str, encoding: str = "utf-8") -> str:
     return path + encoding
+
+
+def rows(path: str, *, skip: int = 0) -> Iterator[list[str]]:
+    yield [path] * skip
+
+
+def some(path: str) -> Iterable[float]:
+    yield 1.0
+
+
+def numbered(path: str) -> Generator[tuple[int, str], None, bool]:
+    yield 1, path
+    return True
+
+
+async def lines(url: str) -> AsyncIterator[bytes]:
+    yield url.encode()
+
+
+async def events(url: str) -> AsyncGenerator[dict[str, int], None]:
+    yield {url: 1}
 
 
 async def main() -> float:
@@ -57,6 +78,26 @@ async def options_change_no_type(rt: hybridrt.Runtime) -> None:
     assert_type(await quick.run(fetch, "x"), bytes)
     assert_type(quick.submit(size, "x"), hybridrt.Job[int])
     assert_type(quick.submit(fetch, "x"), hybridrt.Job[bytes])
+
+
+async def a_stream_gives_what_its_generator_yields(rt: hybridrt.Runtime) -> None:
+    assert_type(rt.stream(rows, "x", skip=1), hybridrt.Stream[list[str]])
+    assert_type(rt.stream(some, "x"), hybridrt.Stream[float])
+    assert_type(rt.stream(numbered, "x"), hybridrt.Stream[tuple[int, str]])
+    assert_type(rt.stream(lines, "x"), hybridrt.Stream[bytes])
+    assert_type(rt.options(lane="process").stream(events, "x"), hybridrt.Stream[dict[str, int]])
+    async for row in rt.stream(rows, "x"):
+        assert_type(row, list[str])
+    async with rt.stream(lines, "x") as stream:
+        assert_type(stream, hybridrt.Stream[bytes])
+        assert_type(await anext(stream), bytes)
+        async for line in stream:
+            assert_type(line, bytes)
+    rt.stream(rows, 1)  # error
+    rt.stream(rows, "x", skip="1")  # error
+    rt.stream(lines)  # error
+    rt.stream(main)  # error
+    rt.stream(rows("x"))  # error
 
 
 async def the_ambient_functions_are_typed_alike() -> None:
