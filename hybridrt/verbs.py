@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -10,6 +10,8 @@ from ._core.placement import LANES, PROCESS, THREAD
 from ._lanes.job import Job, ProcessJob, WaitingJob
 from .actors.plan import ActorOptions, require_replicas
 from .actors.restart import Restart, policy_of
+from .streams.starting import Means
+from .streams.verb import MapVerb
 
 if TYPE_CHECKING:
     from .actors.actor import ActorContext
@@ -22,7 +24,7 @@ LaneName: TypeAlias = Literal["loop", "thread", "process"]
 RestartName: TypeAlias = Literal["never", "on-crash"]
 
 
-class Verbs(ABC):
+class Verbs(MapVerb):
     """``to_thread``, ``to_process``, ``run`` and ``submit``, all of which start a job and, but for the last, await it.
 
     Each takes the function and its arguments as they are (``fn, /, *args, **kwargs``): options are never mixed into
@@ -223,6 +225,15 @@ class BoundOptions(Verbs):
                 "options(retries=...).stream(...): a stream cannot be run again, for items of it are used"
             )
         return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        plain = self._plain._means(fn)
+        return plain._replace(
+            lane=self._lane or plain.lane,
+            start=self._start,
+            start_batch=plain.start_batch if self._timeout is None else None,
+            retries=self._retries,
+        )
 
 
 def _is_time(value: object) -> bool:
