@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Hashable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
 from importlib import import_module
@@ -20,15 +20,16 @@ from ._core.gil import is_gil_off
 from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD_ONLY, place, place_measured
 from ._core.settings import Settings
 from ._core.stats import Stats
+from ._core.terms import Terms
 from ._engine import shares
 from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
-from ._lanes.job import Job, LoopJob
+from ._lanes.job import Job
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
-from .verbs import BoundOptions, LaneName, Verbs
+from .verbs import BoundOptions, LaneName, Verbs, terms_of
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
 
@@ -140,7 +141,12 @@ class Runtime(Verbs):
     # Calls
 
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
         if get_ident() != self._thread or self._is_closed:  # cheaper than asking for the running loop
             self._check_here()
@@ -151,7 +157,7 @@ class Runtime(Verbs):
             elif function.knowledge.crashes:
                 lane = place_measured(function.knowledge)
             else:
-                return (self._lanes or self._open_lanes()).start_measured(function, fn, args, kwargs)
+                return (self._lanes or self._open_lanes()).start_measured(function, fn, args, kwargs, terms)
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
@@ -160,17 +166,17 @@ class Runtime(Verbs):
                     f"{function.name} is declared @thread_only, so it cannot be sent to a process: use run or to_thread"
                 )
             lanes = self._lanes or self._open_lanes()
-            return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs)
+            return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs, terms)
         if lane == CPU_THREAD:
-            return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs)
+            return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs, terms)
         if lane == LOOP:
-            return _start_on_loop(next(self._open_lanes().numbers), function, fn, args, kwargs)
+            return self._open_lanes().loop_calls.submit(function, fn, args, kwargs, terms)
         if function.kind == COROUTINE:
             raise TypeError(
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
                 "await it here, or run it in a worker with to_process"
             )
-        return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
+        return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs, terms)
 
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.
@@ -190,7 +196,17 @@ class Runtime(Verbs):
         return handle  # type: ignore[no-any-return]
 
     def options(
-        self, *, lane: LaneName | None = None, timeout: float | None = None, retries: int = 0
+        self,
+        *,
+        lane: LaneName | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: float = 0.0,
+        deadline: float | None = None,
+        key: Hashable = None,
+        weight: float = 1.0,
+        key_limit: int | None = None,
+        max_queue: int | None = None,
     ) -> BoundOptions:
         """The same verbs with options; make it once, use it often.
 
@@ -198,8 +214,26 @@ class Runtime(Verbs):
         ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
         ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
                        be run twice. What the function raises is its answer, and never retried
+        ``priority``   higher is sooner (0); one more is worth one second of waiting, so nothing waits for ever
+        ``deadline``   seconds from the call to its end; one that cannot make it any more is not started, what runs then
+                       is stopped, and either fails with DeadlineExceeded
+        ``key``        whose call it is (a tenant, a route): keys get fair shares of what is handed out, by the time
+                       that their calls take; all calls without a key are one. Priority counts within a key
+        ``weight``     how big its key's share is (1.0)
+        ``key_limit``  most calls of its key that run at once in a lane. Weight and limit are those that were said last
+        ``max_queue``  where so many calls wait in its lane already, raise QueueFull at once (None: the setting of the
+                       same name; 0: let any number wait)
+
+        Raises ValueError or TypeError for what makes no sense. On somebody else's executor (``processes=executor``)
+        only ``deadline`` is of use, and calls there refuse the others with TypeError.
         """
-        return BoundOptions(self, lane=lane, timeout=timeout, retries=retries)
+        return BoundOptions(
+            self,
+            lane=lane,
+            timeout=timeout,
+            retries=retries,
+            terms=terms_of(priority, deadline, key, weight, key_limit, max_queue),
+        )
 
     @overload
     def open(self, file: Any, mode: TextMode = "r", *args: Any, **kwargs: Any) -> TextFile: ...
@@ -280,23 +314,6 @@ class Runtime(Verbs):
             runtime._is_closed = True
             if runtime._lanes is not None:
                 runtime._lanes.forsake(FORKED)
-
-
-def _start_on_loop(
-    number: int, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Job[Any]:
-    loop = asyncio.get_running_loop()
-    job: LoopJob[Any] = LoopJob(loop=loop)
-    job.lane = LOOP
-    job.number = number
-    job.function = function
-    job.follow(loop.create_task(_call_on_loop(fn, args, kwargs)))
-    return job
-
-
-async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = fn(*args, **kwargs)
-    return await result if asyncio.iscoroutine(result) else result
 
 
 if hasattr(os, "register_at_fork"):

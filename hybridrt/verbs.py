@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
+from ._core.terms import NO_TERMS, Terms
 from ._lanes.job import Job, ProcessJob, WaitingJob
 
 P = ParamSpec("P")
@@ -26,9 +27,14 @@ class Verbs(ABC):
 
     @abstractmethod
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Start the call in this lane, or where it belongs."""
+        """Start the call in this lane, or where it belongs, on these terms."""
 
     async def to_thread(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in a thread; the caller's context variables travel.
@@ -84,9 +90,17 @@ class Verbs(ABC):
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
 
-    __slots__ = ("_lane", "_plain", "_retries", "_timeout")
+    __slots__ = ("_lane", "_plain", "_retries", "_terms", "_timeout")
 
-    def __init__(self, plain: Verbs, *, lane: LaneName | None, timeout: float | None, retries: int) -> None:
+    def __init__(
+        self,
+        plain: Verbs,
+        *,
+        lane: LaneName | None,
+        timeout: float | None,
+        retries: int,
+        terms: Terms | None = None,
+    ) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
         if timeout is not None and not _is_time(timeout):
@@ -97,21 +111,42 @@ class BoundOptions(Verbs):
         self._lane = lane
         self._timeout = timeout
         self._retries = retries
+        self._terms = terms
 
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
         if lane is not None and self._lane not in (None, lane):
             raise ValueError(
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
-        job = self._plain._start(lane or self._lane, fn, args, kwargs)
+        job = self._plain._start(lane or self._lane, fn, args, kwargs, terms or self._terms)
         if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
         if self._timeout is not None:
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)
             job.add_done_callback(lambda _: handle.cancel())
         return job
+
+
+def terms_of(
+    priority: float,
+    deadline: float | None,
+    key: Hashable,
+    weight: float,
+    key_limit: int | None,
+    max_queue: int | None,
+) -> Terms | None:
+    """The terms that these options make; None where they are all as if not given."""
+    if key_limit is not None and key_limit == 0:
+        raise ValueError(f"options(key_limit={key_limit!r}) must be a whole number, 1 or more")
+    terms = Terms(priority, key, weight, key_limit or 0, deadline, max_queue)
+    return None if terms == NO_TERMS else terms
 
 
 def _is_time(value: object) -> bool:

@@ -300,7 +300,7 @@ def test_no_worker_is_wanted_for_cancelled_calls() -> None:
     crew = crew_of(4, seats=0)
     for call in add(crew, *[UNKNOWN] * 3):
         call.is_cancelled = True
-        crew.cancelled_waiting()
+        crew.cancelled_waiting(call)
     assert crew.workers_wanted() == 0
     add(crew, UNKNOWN, first=4)
     assert crew.workers_wanted() == 1
@@ -357,7 +357,7 @@ def test_a_crowd_of_cancelled_calls_leaves_the_queues_in_bulk() -> None:
     wanted = [*calls[::4], *coroutines]
     for n, call in enumerate(c for c in calls if c not in wanted):
         call.is_cancelled = True
-        crew.cancelled_waiting()
+        crew.cancelled_waiting(call)
         assert crew.waiting == 2010 - n - 1
     held = len(crew.calls) + len(crew.coroutines)
     assert held < 2010  # it was compacted while they came
@@ -371,7 +371,7 @@ def test_a_waiting_call_that_is_cancelled_is_passed_over() -> None:
     coroutines = add(crew, UNKNOWN, UNKNOWN, first=4, is_coroutine=True)
     for call in (calls[0], coroutines[0]):
         call.is_cancelled = True
-        crew.cancelled_waiting()
+        crew.cancelled_waiting(call)
     assert crew.waiting == 3
     assert given(crew) == [("a", [5])]
     crew.seats.append(Seat("b"))
@@ -437,7 +437,7 @@ class CrewMachine(RuleBasedStateMachine):
         call = data.draw(st.sampled_from(self.waiting))
         call.is_cancelled = True
         self.waiting.remove(call)
-        self.crew.cancelled_waiting()
+        self.crew.cancelled_waiting(call)
 
     @precondition(lambda self: self.seats_at_work())
     @rule(data=st.data())

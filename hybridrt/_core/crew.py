@@ -6,14 +6,22 @@ that was not measured yet, or that is slow, or whose arguments are large, is nev
 written ahead can be taken back until it starts, and is, when the worker turns out to be busy for longer.
 
 Coroutine calls share workers: each goes to the worker that has the fewest.
+
+What waits is in two plain deques until a call on terms comes (``_core.queue``); from then on in two ordered queues with
+the same face, until nothing waits in them and nothing that was in them runs.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
+
+from .accounts import Accounts, Entry
+from .function import Function
+from .queue import Queue
 
 AHEAD_SECONDS = 0.001
 MOST_AHEAD = 64
@@ -30,6 +38,7 @@ class Call(Protocol):
     """What the crew needs to know of a call."""
 
     number: int
+    function: Function
     cost: float
     """Seconds that it is expected to take; set when it is given out."""
     is_coroutine: bool
@@ -77,9 +86,13 @@ class Crew(Generic[C]):
     def __init__(self, size: int) -> None:
         self.size: int = size
         self.seats: list[Seat[C]] = []
-        self.calls: deque[C] = deque()
-        self.coroutines: deque[C] = deque()
+        self.calls: deque[C] | Queue[C] = deque()
+        self.coroutines: deque[C] | Queue[C] = deque()
         """These two: what waits, in order. Whoever has many calls to add may append them here."""
+        self.accounts: Accounts = Accounts()
+        """What calls on terms hold; whoever takes an answered one out of ``under_way`` ends it here."""
+        self._plain = self.calls, self.coroutines
+        self._ordered: tuple[Queue[C], Queue[C]] | None = None
         self._unwanted = 0  # cancelled calls that are still in one of the two queues
 
     def is_clogged(self, now: float) -> bool:
@@ -91,7 +104,7 @@ class Crew(Generic[C]):
 
     @property
     def waiting(self) -> int:
-        """Calls that no worker has yet."""
+        """Calls that no worker has yet, also those that may not start yet."""
         return len(self.calls) + len(self.coroutines) - self._unwanted
 
     @property
@@ -106,7 +119,35 @@ class Crew(Generic[C]):
     def add_in_place(self, call: C) -> None:
         """One more call waits, in front of those that were submitted after it."""
         queue = self.coroutines if call.is_coroutine else self.calls
-        queue.insert(bisect_left(queue, call.number, key=_number), call)
+        if isinstance(queue, deque):
+            queue.insert(bisect_left(queue, call.number, key=_number), call)
+        else:
+            queue.append(call)
+
+    def add_on_terms(self, entry: Entry, queue: Callable[[], Queue[C]]) -> None:
+        """One more call waits, on its terms. ``queue()`` makes an ordered queue, where there was none before."""
+        if self._ordered is None:
+            self._ordered = queue(), queue()
+        calls, coroutines = self._ordered
+        if self.calls is not calls:
+            for plain, ordered in zip(self._plain, self._ordered, strict=True):
+                for call in plain:
+                    if not call.done():
+                        ordered.append(call)
+                plain.clear()
+            self.calls, self.coroutines = self._ordered
+            self._unwanted = 0
+        (coroutines if entry.call.is_coroutine else calls).put(entry)
+
+    def ended(self, number: int) -> None:
+        """This call, which may have been on terms, holds nothing any more. Call it where ``accounts.held`` has any."""
+        self.accounts.end(number)
+        self._relax()
+
+    def _relax(self) -> None:
+        """Back to the plain queues where terms are of no account any more."""
+        if not (self.accounts.held or len(self.calls) or len(self.coroutines)):
+            self.calls, self.coroutines = self._plain
 
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits, in order."""
@@ -116,8 +157,13 @@ class Crew(Generic[C]):
         self._unwanted = 0
         return dropped
 
-    def cancelled_waiting(self) -> None:
-        """One of the waiting calls is done before it began; it leaves its queue when its turn comes, or in bulk."""
+    def cancelled_waiting(self, call: C) -> None:
+        """This waiting call is done before it began; it leaves its queue when its turn comes, or in bulk."""
+        if self.calls is not self._plain[0]:
+            for queue in (self.calls, self.coroutines):
+                if not isinstance(queue, deque):
+                    queue.discard(call.number)
+            return
         self._unwanted += 1
         if self._unwanted > 1000 and self._unwanted > self.waiting:
             for queue in (self.calls, self.coroutines):
@@ -166,8 +212,8 @@ class Crew(Generic[C]):
                 hosts += 1
             else:
                 idle += 1
-        wanted = min(len(self.calls) + coming, self.size - busy)
-        wanted += min(len(self.coroutines), self.size - hosts)
+        wanted = min(_ready(self.calls, self.size) + coming, self.size - busy)
+        wanted += min(_ready(self.coroutines, self.size), self.size - hosts)
         # The queues may hold cancelled calls as well.
         return max(0, min(wanted, self.waiting + coming) - idle)
 
@@ -178,6 +224,8 @@ class Crew(Generic[C]):
             self._give_out_coroutines(orders, now)
         calls = self.calls
         if not calls:
+            if self._ordered is not None:
+                self._relax()
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
         if not seats:
@@ -185,7 +233,9 @@ class Crew(Generic[C]):
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
         # Coroutines may have left more idle workers than that; and what is leaving may still run its last call.
         may_start = self.size - sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats)
-        share = -(-len(calls) // min(len(seats), self.size))  # a few quick calls do not all go to the first
+        share = -(
+            -_ready(calls, len(seats) * MOST_AHEAD) // min(len(seats), self.size)
+        )  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:
                 break
@@ -197,6 +247,8 @@ class Crew(Generic[C]):
                 continue
             if batch := self._fill(seat, share, now):
                 orders.append((seat, batch))
+        if self._ordered is not None:
+            self._relax()
         return orders
 
     def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:
@@ -277,6 +329,7 @@ class Crew(Generic[C]):
         seat.load -= call.cost
         if call.done():
             call.seat = None
+            self.ended(number)
         else:
             self.add_again(call)
 
@@ -307,6 +360,11 @@ class Crew(Generic[C]):
         """This worker has gone; the calls that went with it, in order."""
         self.seats.remove(seat)
         return list(seat.under_way.values())
+
+
+def _ready(queue: deque[C] | Queue[C], most: int) -> int:
+    """How many of these calls may start now, counted up to ``most``."""
+    return min(len(queue), most) if isinstance(queue, deque) else queue.ready(most)
 
 
 def _take_places(seat: Seat[Any], count: int) -> None:

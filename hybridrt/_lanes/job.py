@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, TypeVar
 
 from .._core.crew import Seat
@@ -40,6 +41,15 @@ class Job(asyncio.Future[T]):
             return False
         self.stop_work(self)
         return True
+
+
+class ThreadJob(Job[T]):
+    """A job of the thread lane that waits for its turn on the loop's side."""
+
+    __slots__ = ("work",)
+
+    work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    """What a thread is to do; gone as soon as one has it."""
 
 
 class ProcessJob(Job[T]):
@@ -175,7 +185,21 @@ def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
 class LoopJob(Job[T]):
     """A coroutine on the loop itself. It is done when the coroutine is, also after a cancel."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_task", "work")
+
+    _task: asyncio.Task[T] | None
+    work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    """What is to be done when its turn comes; gone when it has."""
+
+    def wait(
+        self,
+        withdraw: Callable[[Any], None],
+        work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]],
+    ) -> None:
+        """There is no task yet."""
+        self._task = None
+        self.stop_work = withdraw
+        self.work = work
 
     def follow(self, task: asyncio.Task[T]) -> None:
         """Take on the outcome of ``task``, and pass cancels on to it."""
@@ -184,8 +208,9 @@ class LoopJob(Job[T]):
         task.add_done_callback(self._finish)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the coroutine."""
-        return self._task.cancel(msg)
+        """Cancel the coroutine; one that has not begun never does."""
+        task = self._task
+        return super().cancel(msg) if task is None else task.cancel(msg)
 
     def _finish(self, task: asyncio.Task[T]) -> None:
         if self.done():
@@ -199,4 +224,5 @@ class LoopJob(Job[T]):
 
 
 def _cancel_task(job: LoopJob[Any]) -> None:
-    job._task.cancel()
+    if job._task is not None:
+        job._task.cancel()

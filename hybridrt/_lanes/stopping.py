@@ -56,7 +56,7 @@ class Stopping:
             job.let_go()
             self._counters.cancelled += 1
             if not is_carried:
-                self._crew.cancelled_waiting()
+                self._crew.cancelled_waiting(job)
             self._tell_if_empty()
             return
         child: Child = seat.worker
