@@ -146,7 +146,8 @@ class WorkerCrashed(HybridrtError, BrokenProcessPool):
     ``signal``       the signal's name (``"SIGSEGV"``), or None
     ``seconds``      for how long the call had been running
     ``stack``        the Python stack at the moment of the crash, where faulthandler could write it, else ""
-    ``attempts``     how often the call was run, each time with the death of its worker (``options(retries=...)``)
+    ``attempts``     how often the call was run, each time with the death of its worker (``options(retries=...)``);
+                     0 where it had not begun: it was for a worker of its own, which died before it
     ``is_out_of_memory``   it got SIGKILL, and the kernel counts a process killed for want of memory: in a memory
                      cgroup of ours (then it was surely one of ours), else on the machine (then very likely this one)
     """

@@ -36,17 +36,20 @@ from ._engine.packing import pickler
 from ._engine.shares import Sharing
 from ._engine.strict import StrictPickler
 from ._lanes import profile_file
-from ._lanes.contract import DROPPED, LEFT, Lane
+from ._lanes.contract import DROPPED, LEFT, Lane, Post
 from ._lanes.foreign import ForeignLane
 from ._lanes.job import Job, ProcessJob
 from ._lanes.on_loop import LoopCalls
+from ._lanes.places import Places
 from ._lanes.placing import Placing, flattened, run_in_thread
+from ._lanes.thread_post import ThreadPost
 from ._lanes.threads import ThreadLane
 from ._lanes.turns import Turns
 from .errors import HybridrtError, NotSendable, RuntimeClosed
 
 if TYPE_CHECKING:
     from ._engine.share_book import ShareBook
+    from ._lanes.posts import Posts
 
 
 class OpenLanes:
@@ -68,6 +71,7 @@ class OpenLanes:
         self._on_closed = on_closed
         self.process_lane: Lane | None = None
         """What ``processes`` gives, once it is open."""
+        self._posts: Posts | None = None  # those of our own process lane
         self.numbers: itertools.count[int] = itertools.count(1)
         """One for each job, whatever its lane."""
         self.threads: ThreadLane = ThreadLane(
@@ -88,6 +92,8 @@ class OpenLanes:
             book.recall = profile.recall
         self.why_closed: str = ""
         self._sharing = Sharing()
+        self._places = Places(loop, settings.own_workers)
+        self._thread_posts: set[ThreadPost] = set()
 
     @property
     def cpu_threads(self) -> ThreadLane:
@@ -107,7 +113,10 @@ class OpenLanes:
         return self._cpu_threads
 
     def _busy_threads(self) -> int:
-        return self.threads.busy + (self._cpu_threads.busy if self._cpu_threads is not None else 0)
+        busy = self.threads.busy + (self._cpu_threads.busy if self._cpu_threads is not None else 0)
+        return busy + sum(
+            post.threads.busy for post in tuple(self._thread_posts)
+        )  # asked in threads on trial, too
 
     def cpu_thread_stats(self) -> LaneStats | None:
         """A snapshot of these threads; None where they were never needed."""
@@ -134,7 +143,50 @@ class OpenLanes:
 
         lane = ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
         self.placing.crew = lane.crew
+        self._posts = lane.posts
         return lane
+
+    async def open_post(
+        self, lane: str, *, coroutines: bool = False, on_death: Callable[[], None] | None = None
+    ) -> Post:
+        """A worker that is nobody else's, in the lane "process" or "thread"; waits where ``own_workers`` are there.
+
+        ``coroutines``  a process that runs all its calls on an event loop of its own
+        ``on_death``    called when the process has died, unless it was given up before
+
+        Raises RuntimeClosed, WorkerStartError where no process can be started, HybridrtError where the runtime has
+        another executor in place of our processes, or this system has none.
+        """
+        if self.why_closed:
+            raise RuntimeClosed(f"no worker of its own was opened: {self.why_closed}")
+        if lane not in (THREAD, PROCESS) or (coroutines and lane == THREAD):
+            what = "with an event loop " if coroutines else ""
+            raise ValueError(f"there are no workers of one's own {what}in lane {lane!r}")
+        if lane == PROCESS and isinstance(self.processes, ForeignLane):
+            executor = type(self._foreign).__name__
+            raise HybridrtError(
+                f"a worker process of one's own needs hybridrt's own processes, and this Runtime has {executor} in "
+                "their place: use lane='thread', or a Runtime without processes=executor"
+            )
+        await self._places.take()
+        try:
+            if lane == THREAD or self._posts is None:
+                return self._open_thread()
+            return await self._posts.open(coroutines=coroutines, on_death=on_death, on_free=self._places.give)
+        except BaseException:
+            self._places.give()
+            raise
+
+    def _open_thread(self) -> ThreadPost:
+        post = ThreadPost(
+            self._loop, self.numbers, grace=self._settings.interrupt_grace, on_left=self._thread_left
+        )
+        self._thread_posts.add(post)
+        return post
+
+    def _thread_left(self, post: ThreadPost) -> None:
+        self._thread_posts.discard(post)
+        self._places.give()
 
     def start_measured(
         self,
@@ -207,13 +259,15 @@ class OpenLanes:
         return opened(self._sharing.book, args, kwargs)
 
     def _open(self) -> list[Lane]:
-        return [lane for lane in (self.threads, self._cpu_threads, self.process_lane) if lane is not None]
+        own = [post.threads for post in self._thread_posts]
+        return [it for it in (self.threads, self._cpu_threads, self.process_lane, *own) if it is not None]
 
     async def close(self, grace: float, why: str = LEFT) -> None:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""
         self._turns.close()
         self.why_closed = why
         self.loop_calls.close_submit(why)
+        self._places.refuse(lambda: RuntimeClosed(f"no worker of its own was opened: {why}"))
         for lane in self._open():
             lane.close_submit(why)
         try:

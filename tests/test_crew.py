@@ -29,6 +29,8 @@ class FakeCall:
     is_cancelled: bool = False
     cost: float = -1.0
     seat: Any = None
+    home: Any = None
+    is_packed: bool = True
 
     def done(self) -> bool:
         return self.is_cancelled

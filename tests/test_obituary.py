@@ -17,7 +17,7 @@ def child(stack: str = "", fate: str = "") -> Any:
 
 
 def job(name: str = "f", crashes: int = 1) -> Any:
-    return SimpleNamespace(function=SimpleNamespace(name=name), crashes=crashes)
+    return SimpleNamespace(function=SimpleNamespace(name=name), crashes=crashes, home=None)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ written ahead can be taken back until it starts, and is, when the worker turns o
 
 Coroutine calls share workers: each goes to the worker that has the fewest.
 
+A *resident* is a worker that is somebody's own. It gets no call but those that are bound to it, and they wait at its
+seat; what becomes of them is decided in ``residents``.
+
 What waits is in two plain deques until a call on terms comes (``_core.queue``); from then on in two ordered queues with
 the same face, until nothing waits in them and nothing that was in them runs.
 """
@@ -14,13 +17,12 @@ the same face, until nothing waits in them and nothing that was in them runs.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable
+from collections import OrderedDict, deque
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
-from .accounts import Accounts, Entry
 from .function import Function
+from .on_terms import OnTerms
 from .queue import Queue
 
 AHEAD_SECONDS = 0.001
@@ -30,7 +32,7 @@ CLOGGED_SECONDS = 0.1
 LARGE_PAYLOAD = 1 << 14
 
 _number = attrgetter("number")
-_OVERHEAD = 10e-6
+CALL_SECONDS = 10e-6
 """Seconds that a call costs a worker beside the function itself."""
 
 
@@ -44,6 +46,13 @@ class Call(Protocol):
     is_coroutine: bool
     seat: Any
     """The seat that holds it, or None while it waits; set by the crew."""
+    home: Any
+    """The resident's seat that it is bound to, or None."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        ...
 
     def done(self) -> bool:
         """Whether nobody wants it any more."""
@@ -68,7 +77,16 @@ C = TypeVar("C", bound=Call)
 class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
-    __slots__ = ("is_leaving", "load", "places", "progress", "serves_coroutines", "under_way", "worker")
+    __slots__ = (
+        "is_leaving",
+        "load",
+        "own",
+        "places",
+        "progress",
+        "serves_coroutines",
+        "under_way",
+        "worker",
+    )
 
     def __init__(self, worker: Any) -> None:
         self.worker: Any = worker
@@ -78,6 +96,7 @@ class Seat(Generic[C]):
         self.serves_coroutines: bool = False
         self.is_leaving: bool = False  # gets nothing more
         self.places: int = -1  # calls that it may still be given; negative: as many as come
+        self.own: OrderedDict[int, C] | None = None  # a resident's: what waits for it, by number, in order
 
 
 class Crew(Generic[C]):
@@ -89,11 +108,12 @@ class Crew(Generic[C]):
         self.calls: deque[C] | Queue[C] = deque()
         self.coroutines: deque[C] | Queue[C] = deque()
         """These two: what waits, in order. Whoever has many calls to add may append them here."""
-        self.accounts: Accounts = Accounts()
-        """What calls on terms hold; whoever takes an answered one out of ``under_way`` ends it here."""
-        self._plain = self.calls, self.coroutines
-        self._ordered: tuple[Queue[C], Queue[C]] | None = None
-        self._unwanted = 0  # cancelled calls that are still in one of the two queues
+        self.residents: list[Seat[C]] = []
+        """Seats that are given no call but those bound to them; none of them is in ``seats``."""
+        self.on_terms: OnTerms[C] = OnTerms(self)
+        """What is to be done about calls on terms, which order these queues, and hold things while they run."""
+        self.unwanted: int = 0
+        """Cancelled calls that are still in one of the two queues."""
 
     def is_clogged(self, now: float) -> bool:
         """Whether calls wait, and no worker has got on with anything for ``CLOGGED_SECONDS``."""
@@ -105,77 +125,70 @@ class Crew(Generic[C]):
     @property
     def waiting(self) -> int:
         """Calls that no worker has yet, also those that may not start yet."""
-        return len(self.calls) + len(self.coroutines) - self._unwanted
+        bound = sum(len(seat.own or ()) for seat in self.residents) if self.residents else 0
+        return self._in_common + bound
+
+    @property
+    def _in_common(self) -> int:
+        """Those that are for any worker."""
+        return len(self.calls) + len(self.coroutines) - self.unwanted
+
+    @property
+    def calls_waiting(self) -> int:
+        """Those among them that are no coroutine calls; as many at least."""
+        return max(0, len(self.calls) - self.unwanted)
 
     @property
     def under_way(self) -> int:
         """Calls given to a worker and not answered."""
-        return sum(len(seat.under_way) for seat in self.seats)
+        return sum(len(seat.under_way) for seat in (*self.seats, *self.residents))
 
     def add(self, call: C) -> None:
         """One more call waits."""
-        (self.coroutines if call.is_coroutine else self.calls).append(call)
+        if call.home is not None:
+            call.home.own[call.number] = call
+        else:
+            (self.coroutines if call.is_coroutine else self.calls).append(call)
 
     def add_in_place(self, call: C) -> None:
         """One more call waits, in front of those that were submitted after it."""
+        if call.home is not None:
+            call.home.own[call.number] = call  # where it has been since it was submitted
+            return
         queue = self.coroutines if call.is_coroutine else self.calls
         if isinstance(queue, deque):
             queue.insert(bisect_left(queue, call.number, key=_number), call)
         else:
             queue.append(call)
 
-    def add_on_terms(self, entry: Entry, queue: Callable[[], Queue[C]]) -> None:
-        """One more call waits, on its terms. ``queue()`` makes an ordered queue, where there was none before."""
-        if self._ordered is None:
-            self._ordered = queue(), queue()
-        calls, coroutines = self._ordered
-        if self.calls is not calls:
-            for plain, ordered in zip(self._plain, self._ordered, strict=True):
-                for call in plain:
-                    if not call.done():
-                        ordered.append(call)
-                plain.clear()
-            self.calls, self.coroutines = self._ordered
-            self._unwanted = 0
-        (coroutines if entry.call.is_coroutine else calls).put(entry)
-
-    def ended(self, number: int) -> None:
-        """This call, which may have been on terms, holds nothing any more. Call it where ``accounts.held`` has any."""
-        self.accounts.end(number)
-        self._relax()
-
-    def _relax(self) -> None:
-        """Back to the plain queues where terms are of no account any more."""
-        if not (self.accounts.held or len(self.calls) or len(self.coroutines)):
-            self.calls, self.coroutines = self._plain
-
     def drop_waiting(self) -> list[C]:
-        """Take out every call that waits, in order."""
+        """Take out every call that waits and is bound to nobody, in order."""
         dropped = [call for call in (*self.calls, *self.coroutines) if not call.done()]
         self.calls.clear()
         self.coroutines.clear()
-        self._unwanted = 0
+        self.unwanted = 0
         return dropped
 
     def cancelled_waiting(self, call: C) -> None:
-        """This waiting call is done before it began; it leaves its queue when its turn comes, or in bulk."""
-        if self.calls is not self._plain[0]:
-            for queue in (self.calls, self.coroutines):
-                if not isinstance(queue, deque):
-                    queue.discard(call.number)
+        """This call is done before it began; it leaves its queue when its turn comes, or in bulk; a bound one now."""
+        if call.home is not None:
+            if call.home.own:
+                call.home.own.pop(call.number, None)
             return
-        self._unwanted += 1
-        if self._unwanted > 1000 and self._unwanted > self.waiting:
+        if self.on_terms.discard(call):
+            return
+        self.unwanted += 1
+        if self.unwanted > 1000 and self.unwanted > self._in_common:
             for queue in (self.calls, self.coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
                 queue.extend(wanted)
-            self._unwanted = 0
+            self.unwanted = 0
 
     def _count_off(self) -> None:
         """A done call has left its queue."""
-        if self._unwanted:  # else it was not cancelled: somebody has set its result, as one may with a future
-            self._unwanted -= 1
+        if self.unwanted:  # else it was not cancelled: somebody has set its result, as one may with a future
+            self.unwanted -= 1
 
     def start_now(self, call: C, now: float) -> Seat[C] | None:
         """Give this new call to an idle worker, past an empty queue; None where it has to be added and wait."""
@@ -193,7 +206,7 @@ class Crew(Generic[C]):
             return None
         idle.serves_coroutines = False
         idle.progress = now
-        idle.load = call.cost = call.timing.expected + _OVERHEAD
+        idle.load = call.cost = call.timing.expected + CALL_SECONDS
         idle.under_way[call.number] = call
         call.seat = idle
         if idle.places >= 0:
@@ -215,7 +228,7 @@ class Crew(Generic[C]):
         wanted = min(_ready(self.calls, self.size) + coming, self.size - busy)
         wanted += min(_ready(self.coroutines, self.size), self.size - hosts)
         # The queues may hold cancelled calls as well.
-        return max(0, min(wanted, self.waiting + coming) - idle)
+        return max(0, min(wanted, self._in_common + coming) - idle)
 
     def give_out(self, now: float) -> list[tuple[Seat[C], list[C]]]:
         """What is to be sent to whom now; in each list the first call is for at once, the others are ahead."""
@@ -224,8 +237,8 @@ class Crew(Generic[C]):
             self._give_out_coroutines(orders, now)
         calls = self.calls
         if not calls:
-            if self._ordered is not None:
-                self._relax()
+            if self.on_terms.is_in_use:
+                self.on_terms.relax()
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
         if not seats:
@@ -247,8 +260,8 @@ class Crew(Generic[C]):
                 continue
             if batch := self._fill(seat, share, now):
                 orders.append((seat, batch))
-        if self._ordered is not None:
-            self._relax()
+        if self.on_terms.is_in_use:
+            self.on_terms.relax()
         return orders
 
     def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:
@@ -264,7 +277,7 @@ class Crew(Generic[C]):
                 calls.popleft()
                 self._count_off()
                 continue
-            cost = call.timing.expected + _OVERHEAD
+            cost = call.timing.expected + CALL_SECONDS
             if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
                 break
             calls.popleft()
@@ -329,14 +342,18 @@ class Crew(Generic[C]):
         seat.load -= call.cost
         if call.done():
             call.seat = None
-            self.ended(number)
+            self.on_terms.ended(number)
         else:
             self.add_again(call)
 
     def add_again(self, call: C) -> None:
         """This call waits once more, in front: its turn had come."""
         call.seat = None
-        (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
+        if call.home is not None:
+            call.home.own[call.number] = call
+            call.home.own.move_to_end(call.number, last=False)
+        else:
+            (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
 
     def hold(self, seat: Seat[C]) -> None:
         """Write nothing ahead to this seat until all that it holds is answered: what it runs may have to be killed."""
@@ -347,18 +364,23 @@ class Crew(Generic[C]):
         seat.is_leaving = True
 
     def stuck(self, now: float) -> list[Seat[C]]:
-        """Seats with calls behind one that takes longer than expected, where another worker could have them."""
+        """Seats with calls behind one that takes longer than expected, where another worker could have them.
+
+        A resident's calls are nobody else's, but here they can still be dropped.
+        """
+        ahead = self.seats_with_calls_ahead()
         if self.calls or sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats) >= self.size:
-            return []
-        return [s for s in self.seats_with_calls_ahead() if now - s.progress >= STUCK_SECONDS]
+            ahead = [s for s in ahead if s.own is not None]
+        return [s for s in ahead if now - s.progress >= STUCK_SECONDS]
 
     def seats_with_calls_ahead(self) -> list[Seat[C]]:
         """Seats that hold more than the call they are running."""
-        return [s for s in self.seats if len(s.under_way) > 1 and not s.serves_coroutines]
+        seats = (*self.seats, *self.residents) if self.residents else self.seats
+        return [s for s in seats if len(s.under_way) > 1 and not s.serves_coroutines]
 
     def remove(self, seat: Seat[C]) -> list[C]:
         """This worker has gone; the calls that went with it, in order."""
-        self.seats.remove(seat)
+        (self.seats if seat.own is None else self.residents).remove(seat)
         return list(seat.under_way.values())
 
 

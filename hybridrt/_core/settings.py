@@ -40,6 +40,10 @@ class Settings:
         "Most calls that may wait in each lane (the threads, the processes); one more is refused at once with "
         "`QueueFull`. 0 means any number.",
     )
+    own_workers: int = _setting(
+        64,
+        "Most workers at once, processes and threads, that belong to one actor or stream each; beside the pools.",
+    )
     thread_idle: float = _setting(10.0, "Seconds without work after which a thread leaves.")
     process_idle: float = _setting(60.0, "Seconds without work after which a worker process leaves.")
     max_tasks_per_worker: int = _setting(
@@ -118,6 +122,7 @@ class Settings:
         _require_count("processes", self.processes, least=0)
         _require_count("cpu_threads", self.cpu_threads, least=0)
         _require_count("max_queue", self.max_queue, least=0)
+        _require_count("own_workers", self.own_workers, least=1)
         _require_count("max_tasks_per_worker", self.max_tasks_per_worker, least=0)
         _require_count("max_worker_memory", self.max_worker_memory, least=0)
         for name in ("thread_idle", "process_idle", "shutdown_grace", "interrupt_grace", "loop_lag"):

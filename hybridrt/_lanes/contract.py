@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Executor
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from .._core.function import Function
 from .._core.health import Health
@@ -66,5 +66,33 @@ class Lane(Protocol):
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, and leave nothing behind.
 
         A cancel in the meantime cuts the waiting short; nothing is left behind all the same.
+        """
+        ...
+
+
+class Post(Protocol):
+    """One worker, a process or a thread, that is nobody else's. All methods belong to the loop's thread."""
+
+    @property
+    def lane(self) -> Literal["thread", "process"]:
+        """Where it is."""
+        ...
+
+    def submit(
+        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Job[Any]:
+        """Start a call in this worker, or queue it there. Raises at once what is the caller's fault.
+
+        Calls run one at a time in their order; at a post that was opened for coroutines all run on the worker's event
+        loop. Where the worker dies, the running call fails with WorkerCrashed, and so does all that is behind it, or
+        comes later, with ``attempts`` 0.
+        """
+        ...
+
+    async def leave(self, *, is_clean: bool) -> None:
+        """Give the worker up: a clean process becomes one of the pool, any other worker is dismissed.
+
+        What is not done fails with RuntimeClosed, and is stopped. Bounded; safe when cancelled; a second time is
+        harmless.
         """
         ...

@@ -152,22 +152,22 @@ class Gate:
         entry.call = None
         self._counters.dropped += 1
         self._on_dropped(job)
-        if job.done():
-            return
+        if not job.done():
+            job.set_exception(self._too_late(job, entry))
+
+    def _too_late(self, job: Job[Any], entry: Entry) -> DeadlineExceeded:
         timing = self._timing(job.function)
         takes = timing.mean if timing.runs else None
         had = entry.due - entry.since
         waited = monotonic() - entry.since
         takes_words = f", and its calls take {_seconds(takes)}" if takes is not None else ""
-        job.set_exception(
-            DeadlineExceeded(
-                f"{job.function.name} was not started: it has waited for {_seconds(waited)} of the {_seconds(had)} "
-                f"that it had (options(deadline=...)){takes_words}. There is more to do in {self._lane} than can be "
-                "done in time: give it longer, let less in (max_queue), or have more workers",
-                waited=waited,
-                takes=takes,
-                deadline=had,
-            )
+        return DeadlineExceeded(
+            f"{job.function.name} was not started: it has waited for {_seconds(waited)} of the {_seconds(had)} "
+            f"that it had (options(deadline=...)){takes_words}. There is more to do in {self._lane} than can be "
+            "done in time: give it longer, let less in (max_queue), or have more workers",
+            waited=waited,
+            takes=takes,
+            deadline=had,
         )
 
     def _cut_short(self, entry: Entry, now: float) -> None:
@@ -176,7 +176,11 @@ class Gate:
         entry.call = None
         if job.done():
             return
-        began = now if entry.began is None else entry.began
+        if entry.began is None:  # it was on its way to the queue
+            job.set_exception(self._too_late(job, entry))
+            job.stop_work(job)
+            return
+        began = entry.began
         timing = self._timing(job.function)
         takes = timing.mean if timing.runs else None
         had = entry.due - entry.since

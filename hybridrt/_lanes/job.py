@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any, TypeVar
 
+from .._core.accounts import Entry
 from .._core.crew import Seat
 from .._core.function import COROUTINE, UNKNOWN, Function, Timing
 from .._engine.cargo import Cargo
@@ -60,6 +61,7 @@ class ProcessJob(Job[T]):
         "crashes",
         "definition",
         "fn",
+        "home",
         "instead",
         "is_coroutine",
         "payload",
@@ -75,6 +77,8 @@ class ProcessJob(Job[T]):
     payload: bytes
     seat: Seat[ProcessJob[Any]] | None
     """The worker that has it, or None while it waits."""
+    home: Seat[ProcessJob[Any]] | None
+    """The worker of its own that it is bound to, or None."""
     retries: int
     """How often it may be run again where its worker dies."""
     crashes: int
@@ -85,6 +89,11 @@ class ProcessJob(Job[T]):
     instead: tuple[Callable[..., None], *tuple[Any, ...]]
     """Set where the caller did not ask for a process: what runs the call where nothing needs to be sent, and its
     arguments after this job."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        return True
 
     def set_exception(self, exception: type | BaseException) -> None:
         """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
@@ -106,12 +115,19 @@ class ProcessJob(Job[T]):
 class LargeJob(ProcessJob[T]):
     """A job whose call is too large to be packed on the loop: a porter packs it, and it travels as cargo."""
 
-    __slots__ = ("cargo", "make_room")
+    __slots__ = ("cargo", "entry", "make_room")
 
+    entry: Entry | None
+    """Its terms, where it has any."""
     cargo: Cargo | None
     """What is to be sent; None before it has been packed, and when it has been let go."""
     make_room: Callable[[LargeJob[Any]], None]
     """Called when it waits no more: another call may be packed in its place. More than once is harmless."""
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether it can be sent already."""
+        return self.cargo is not None
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""
@@ -146,7 +162,7 @@ def large_job(
     job.payload = b""
     job.timing = UNKNOWN  # so it is never written ahead, nor anything behind it
     job.make_room = _ignore
-    job.seat = job.cargo = None
+    job.seat = job.home = job.cargo = job.entry = None
     job.retries = job.crashes = 0
     return job
 

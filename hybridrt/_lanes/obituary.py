@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -52,7 +53,7 @@ def charge(
     job.crashes += 1
     (job.function.whole or job.function).knowledge.crashes += 1
     counters.count_crash(monotonic())
-    if job.crashes <= job.retries:
+    if job.crashes <= job.retries and job.home is None:
         crew.add_again(job)
         return
     job.let_go()
@@ -73,7 +74,7 @@ def crash_report(
     shared = f", with {calls - 1} other coroutine calls on the same worker" if calls > 1 else ""
     message = (
         f"{function} was lost: its worker process {child.pid} {how} after {seconds:.3g} s of it{shared}. {why}. "
-        f"Other calls are not affected, and the worker is replaced; {_again(job)}"
+        f"Other calls are not affected, and {_again(job)}"
     )
     stack = child.box.stack()
     if stack:
@@ -91,12 +92,44 @@ def crash_report(
 
 
 def _again(job: ProcessJob[Any]) -> str:
+    if job.home is not None:
+        return "what lived in this worker is gone: it was one of its own, so nobody takes its place"
     if job.crashes > 1:
         return (
-            f"this call has now been run {job.crashes} times, and each time its worker died, so it is not run again: "
-            "look at what it does before you raise options(retries=...)"
+            f"the worker is replaced; this call has now been run {job.crashes} times, and each time its worker died, "
+            "so it is not run again: look at what it does before you raise options(retries=...)"
         )
-    return "this call was not run again, since it may have had effects (options(retries=...) allows it)"
+    return (
+        "the worker is replaced; this call was not run again, since it may have had effects "
+        "(options(retries=...) allows it)"
+    )
+
+
+def left_behind(child: Child, death: Death) -> Callable[[str], WorkerCrashed]:
+    """What makes the errors for calls that were bound to ``child`` and had not begun when it died, or came later."""
+    pid, exitcode = child.pid, death.exitcode
+    how, why = _cause(child, death)
+
+    def error(function: str) -> WorkerCrashed:
+        return WorkerCrashed(
+            f"{function} was not started: the worker process that it belonged to, {pid}, is gone. It {how}. {why}. "
+            "What lived in it is gone with it: open another one",
+            pid=pid,
+            function=function,
+            exitcode=exitcode,
+            attempts=0,
+            is_out_of_memory=death.oom is not None and death.oom.is_out_of_memory,
+        )
+
+    return error
+
+
+def given_up(job: ProcessJob[Any]) -> RuntimeClosed:
+    """The error for one call that was not done when the worker that it was bound to was given up."""
+    what = "running" if job.seat else "waiting"
+    return RuntimeClosed(
+        f"{job.function.name} was stopped: it was still {what} when the worker of its own that it was for was given up"
+    )
 
 
 def refused_call(name: str, why: str) -> RuntimeClosed:

@@ -6,7 +6,8 @@ does. At most two start, when they are needed, and leave when they have been idl
 
 Answers go first: they end a wait and free memory. Calls are packed a few ahead of the workers and no more, so however
 many large calls wait, only these few exist twice. A call that was packed takes the place in the queue that it was
-submitted to; calls behind it may overtake it meanwhile, so no worker idles.
+submitted to; calls behind it may overtake it meanwhile, so no worker idles. A worker that is somebody's own has a line
+of its own here, so that its calls, which may wait for long, are in nobody's way.
 
 An errand that nobody wants any more is dropped: before it was begun it never is; a porter that is at it cannot be
 stopped, so its work is thrown away when it is done, in its own thread. While it is stuck there (a ``__reduce__`` that
@@ -23,7 +24,7 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .._core.crew import Crew
+from .._core.crew import Crew, Seat
 from .._engine import failure, wire
 from .._engine.cargo import Hold
 from .._engine.child import Child
@@ -35,8 +36,21 @@ from .job import LargeJob, ProcessJob
 MOST_PORTERS = 2
 """More would not be quicker: one of them at a time has the GIL."""
 
+_AHEAD_OF_ONE = 2
+"""Calls that are packed and wait for a worker which is somebody's own: the next one, and one behind it."""
 _IDLE_SECONDS = 5.0
 _FAREWELL_SECONDS = 1.0
+
+
+class _Line:
+    """Large calls that wait for the same workers: at most so many are packed, or being packed, ahead of these."""
+
+    __slots__ = ("most", "queued", "stock")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.queued: deque[Packing] = deque()  # too far ahead of the workers
+        self.stock: set[int] = set()  # calls that are being packed, or are packed and wait
 
 
 class Porters:
@@ -61,8 +75,8 @@ class Porters:
         self._hold = hold
         self._wanted: dict[int, Errand] = {}  # by number of the job
         self._unwanted: set[Errand] = set()  # handed to the threads, withdrawn, and not come back
-        self._queued: deque[Packing] = deque()  # too far ahead of the workers
-        self._in_stock: set[int] = set()  # calls that are being packed, or are packed and wait
+        self._line = _Line(crew.size + 1)
+        self._lines: dict[Seat[ProcessJob[Any]], _Line] = {}  # those of residents
         self._to_unpack: deque[Errand] = deque()
         self._to_pack: deque[Errand] = deque()
         self._tokens: SimpleQueue[bool] = SimpleQueue()  # one for each errand in these two; False: leave
@@ -77,7 +91,7 @@ class Porters:
         self._is_over = False
         self._left: asyncio.Future[None] | None = None
         self.packing: int = 0
-        """Calls that are to be packed, or are being."""
+        """Calls that are to be packed, or are being, and belong to no worker: one that does waits at its worker."""
         self.unpacking: int = 0
         """Answers that are to be unpacked, or are being."""
 
@@ -95,15 +109,16 @@ class Porters:
         """
         job.cargo = self._hold.load_letter(call)
         if job.cargo is not None:
-            self._crew.add(job)
+            self._add(job, self._crew.add)
             return
         job.make_room = self._make_room
         errand = Packing(job, call)
         self._wanted[job.number] = errand
-        self.packing += 1
-        self._queued.append(errand)
+        self.packing += job.home is None
+        line = self._line_of(job)
+        line.queued.append(errand)
         job.add_done_callback(self._on_done)
-        self._feed()
+        self._feed(line)
 
     def unpack(self, job: ProcessJob[Any], child: Child, frame: wire.Frame) -> None:
         """Give ``job`` its outcome out of this answer, which has its marks yet; at once where that is quick."""
@@ -131,8 +146,8 @@ class Porters:
             return False
         errand.drop()
         if isinstance(errand, Packing):
-            self.packing -= 1
-            is_out = job.number in self._in_stock and not self._take_back(errand)
+            self.packing -= job.home is None
+            is_out = job.number in self._line_of(job).stock and not self._take_back(errand)
         else:
             self.unpacking -= 1
             is_out = True
@@ -153,8 +168,9 @@ class Porters:
         return True
 
     def drop_packing(self) -> list[ProcessJob[Any]]:
-        """Withdraw every call that is to be packed; those that are not done, in the order of their submission."""
-        return self._drop([errand for errand in self._wanted.values() if isinstance(errand, Packing)])
+        """Withdraw every call that is to be packed for any worker; those that are not done, as they were submitted."""
+        wanted = self._wanted.values()
+        return self._drop([it for it in wanted if isinstance(it, Packing) and it.job.home is None])
 
     def drop_all(self) -> list[ProcessJob[Any]]:
         """Withdraw everything; the jobs that are not done."""
@@ -173,16 +189,27 @@ class Porters:
             self.withdraw(job)  # where somebody has set its result, as one may with a future
             job.let_go()
 
-    def _make_room(self, job: LargeJob[Any]) -> None:
-        if job.number in self._in_stock:
-            self._in_stock.discard(job.number)
-            self._feed()
+    def _line_of(self, job: ProcessJob[Any]) -> _Line:
+        home = job.home
+        if home is None:
+            return self._line
+        line = self._lines.get(home)
+        if line is None:
+            line = self._lines[home] = _Line(_AHEAD_OF_ONE)
+        return line
 
-    def _feed(self) -> None:
-        while self._queued and len(self._in_stock) <= self._crew.size and not self._is_over:
-            errand = self._queued.popleft()
+    def _make_room(self, job: LargeJob[Any]) -> None:
+        line = self._line_of(job)
+        line.stock.discard(job.number)
+        self._feed(line)
+        if job.home is not None and not line.stock and not line.queued:
+            del self._lines[job.home]
+
+    def _feed(self, line: _Line) -> None:
+        while line.queued and len(line.stock) < line.most and not self._is_over:
+            errand = line.queued.popleft()
             if not errand.is_unwanted:
-                self._in_stock.add(errand.job.number)
+                line.stock.add(errand.job.number)
                 self._to_pack.append(errand)
                 self._hand_out()
 
@@ -196,7 +223,7 @@ class Porters:
             return
         del self._wanted[errand.job.number]
         if isinstance(errand, Packing):
-            self.packing -= 1
+            self.packing -= errand.job.home is None
             self._packed(errand)
         elif isinstance(errand, Unpacking):
             self.unpacking -= 1
@@ -210,9 +237,17 @@ class Porters:
             job.let_go()
             self._counters.failed += 1
             job.set_exception(errand.error)
+            if job.home is not None:
+                self._crew.cancelled_waiting(job)
         else:
             job.cargo = errand.cargo
-            self._crew.add_in_place(job)
+            self._add(job, self._crew.add_in_place)
+
+    def _add(self, job: LargeJob[Any], add: Callable[[ProcessJob[Any]], None]) -> None:
+        if job.entry is None:
+            add(job)
+        else:
+            self._crew.on_terms.add(job.entry)
 
     def _unpacked(self, errand: Unpacking) -> None:
         job = errand.job

@@ -16,30 +16,35 @@ from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
 
-from .._core.crew import LARGE_PAYLOAD, STUCK_SECONDS, Crew, Seat
+from .._core.crew import LARGE_PAYLOAD, Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBook
 from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
+from .._core.terms import Terms
 from .._engine import wire
 from .._engine.cargo import Hold, Outgrown, pack
 from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
-from .._engine.ring import CAN_BE_READ_UNTOLD
 from .._engine.shares import Sharing
 from .._engine.variables import travellers
 from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
+from .deaths import Deaths
 from .errands import MARKS
 from .executor import LaneExecutor
 from .holding import open_hold
 from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
-from .obituary import MAY_BE_OOM, Death, charge, refused_call, start_error, stopped_call
+from .obituary import refused_call, stopped_call
+from .overdue import Overdue
 from .porters import Porters
-from .sending import send_calls, send_large, send_now
+from .posts import Posts
+from .process_terms import ProcessTerms
+from .pump import Pump
+from .sending import send_now
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
@@ -71,23 +76,25 @@ class ProcessLane:
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
         self.crew: Crew[_Call] = self._crew
-        self._workforce = Workforce(
+        self._pump = pump = Pump(loop, self._crew)
+        self._overdue = pump.overdue = Overdue(loop, self._crew, take_answers=self._take_answers, pump=self._pump.now)
+        self._workforce = pump.workforce = Workforce(
             loop,
             settings,
             self._crew,
             setup,
             on_readable=self._on_readable,
-            on_death=self._on_death,
-            on_none_to_be_had=self._refuse_waiting,
+            on_death=lambda child, exitcode: self._deaths.settle(child, exitcode),
+            on_none_to_be_had=lambda error: self._deaths.refuse_waiting(error),
             on_broken=self._break,
-            pump_soon=self._pump_soon,
-            take_back=self._take_back,
+            pump_soon=self._pump.soon,
+            take_back=self._overdue.take_back,
             on_watch=self._on_watch,
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
         self.hold: Hold = open_hold(loop, settings, self._workforce.seats.keys(), sharing)
-        self._porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
+        self._porters = pump.porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
@@ -96,33 +103,80 @@ class ProcessLane:
             self._crew,
             self._counters,
             grace=settings.interrupt_grace,
-            take_back=self._take_back,
-            pump_soon=self._pump_soon,
+            take_back=self._overdue.take_back,
+            pump_soon=self._pump.soon,
             tell_if_empty=self._tell_if_empty,
             withdraw=self._porters.withdraw,
         )
         self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
+        self.posts: Posts = self._new_posts()
+        pump.posts = self.posts
+        self._terms = ProcessTerms(
+            loop,
+            self._crew,
+            self._counters,
+            pump,
+            self._porters,
+            most_waiting=settings.max_queue,
+            on_gone=self._tell_if_empty,
+        )
+        self._deaths = self._new_deaths()
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or count(1)
-        self._pump_is_due = False
-        self._stuck_check: asyncio.TimerHandle | None = None
+        self._max_queue = settings.max_queue
         self._closed = ""  # why, where it is
         self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
 
-    def submit(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Job[Any]:
-        """Start a call, or queue it. Raises NotSendable or TypeError where it can never run in a worker.
+    def _new_posts(self) -> Posts:
+        return Posts(
+            self._loop,
+            self._crew,
+            self._workforce,
+            self._counters,
+            grace=self._settings.interrupt_grace,
+            pump_soon=self._pump.soon,
+            stop=self._stop,
+            submit=self.submit,
+        )
 
-        One that is too large to be pickled here and now is pickled in a thread. Its job fails with NotSendable where it
-        cannot be; and what it is made of must not be changed before it runs.
+    def _new_deaths(self) -> Deaths:
+        return Deaths(
+            self._crew,
+            self._seats,
+            self._counters,
+            self.posts,
+            self._porters,
+            listening=self._listening,
+            oom=self._workforce.oom,
+            memory_limit=self._settings.worker_memory_limit,
+            take_answers=self._take_answers,
+            pump_soon=self._pump.soon,
+            tell_if_empty=self._tell_if_empty,
+        )
+
+    def submit(
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
+        home: _Seat | None = None,
+    ) -> Job[Any]:
+        """Start a call, or queue it, on these terms; in the worker with this seat and no other where one is given.
+
+        Raises QueueFull, and NotSendable or TypeError where it can never run in a worker. One that is too large to be pickled here and
+        now is pickled in a thread. Its job fails with NotSendable where it cannot be; and what it is made of must not
+        be changed before it runs.
         """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
             raise generator_call(function.name)
+        if terms is not None or self._max_queue:
+            self._terms.refuse_if_full(function, terms)
         try:
             definition = self._definitions.find(fn)
             call = (fn, args, kwargs) if definition is None else (args, kwargs)
@@ -132,9 +186,7 @@ class ProcessLane:
                 payload = pack(call)
             except Outgrown:
                 large = large_job(self._loop, next(self._numbers), function, fn, definition, self._stop)
-                self._porters.pack(large, call)
-                self._pump_soon()  # its worker may be hired meanwhile
-                return large
+                return self._carry(large, call, terms, home)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
@@ -149,8 +201,14 @@ class ProcessLane:
         job.fn = fn  # kept until the answer: its number must not be forgotten before
         job.is_coroutine = function.kind == COROUTINE
         job.timing = function.in_process if len(payload) < LARGE_PAYLOAD else UNKNOWN
-        job.seat = None
+        job.seat = job.home = None
         job.retries = job.crashes = 0
+        if home is not None:
+            self.posts.enqueue(job, home)
+            return job
+        if terms is not None or function.places is not None:
+            self._terms.add(job, terms)
+            return job
         crew = self._crew
         if not crew.calls and not job.is_coroutine:
             seat = crew.start_now(job, monotonic())
@@ -159,38 +217,27 @@ class ProcessLane:
                 send_now(seat, job, self._path_news)
                 return job
         (crew.coroutines if job.is_coroutine else crew.calls).append(job)
-        if not self._pump_is_due:
-            self._pump_soon()
+        if not self._pump.is_due:
+            self._pump.soon()
         return job
+
+    def _carry(
+        self, large: LargeJob[Any], call: tuple[Any, ...], terms: Terms | None, home: _Seat | None
+    ) -> Job[Any]:
+        if home is not None:
+            self.posts.enqueue(large, home)
+        elif terms is not None or large.function.places is not None:
+            self._terms.announce(large, terms)
+        self._porters.pack(large, call)
+        self._pump.soon()  # its worker may be hired meanwhile
+        return large
 
     def _look_again(self) -> None:
         """More calls may wait than before, or none at all."""
         if self._crew.waiting:
-            self._pump()
+            self._pump.now()
         else:
             self._tell_if_empty()
-
-    def _pump_soon(self) -> None:
-        if not self._pump_is_due:
-            self._pump_is_due = True
-            self._loop.call_soon(self._pump_due)
-
-    def _pump_due(self) -> None:
-        self._pump_is_due = False
-        self._pump()
-
-    def _pump(self) -> None:
-        """Hire who is wanted and send out what can be sent."""
-        crew = self._crew
-        self._check_audience()
-        self._workforce.hire_wanted(self._porters.packing)
-        for seat, batch in crew.give_out(monotonic()):
-            if type(batch[0]) is LargeJob:
-                send_large(seat, batch[0], self._path_news)
-            else:
-                send_calls(seat, batch, self._path_news)
-        if self._stuck_check is None and crew.seats_with_calls_ahead():
-            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
 
     def _on_watch(self, now: float) -> None:
         self._counters.mark(now)
@@ -217,6 +264,7 @@ class ProcessLane:
         seat = self._seats[child]
         crew = self._crew
         counters = self._counters
+        on_terms = crew.on_terms.accounts.held
         take = seat.under_way.pop
         cost = 0.0
         next_frame = child.next_frame
@@ -234,6 +282,8 @@ class ProcessLane:
             job = take(number, None)
             if job is not None:
                 cost += job.cost
+                if on_terms:
+                    crew.on_terms.ended(number)
                 if marks:
                     self._porters.unpack(job, child, frame)
                 else:
@@ -244,71 +294,20 @@ class ProcessLane:
         self._workforce.has_answered(child, seat)
         if counters.crashes.start_error:
             counters.crashes.can_start()
-        if (crew.calls or crew.coroutines) and crew.waiting:
-            self._pump()
+        if seat.own is not None:
+            self.posts.has_answered(seat)
+        if (crew.calls or crew.coroutines or seat.own) and crew.waiting:
+            self._pump.now()
         elif self._emptied is not None:
             self._tell_if_empty()
 
     # Deaths
 
-    def _refuse_waiting(self, error: OSError) -> None:
-        """There is no worker, and none is to be had: the calls that wait get the error."""
-        self._counters.crashes.cannot_start(error)
-        self._fail_waiting(lambda name: start_error(name, error))
-
     def _break(self, error: Callable[[], Exception]) -> None:
         """Workers cannot be set up: the calls that wait, and all to come, get ``error()``."""
         self._broken, self._closed = error, "its workers cannot be set up"
         self.executor.refuse(error)
-        self._fail_waiting(lambda _: error())
-
-    def _fail_waiting(self, error: Callable[[str], Exception]) -> None:
-        for job in self._crew.drop_waiting() + self._porters.drop_packing():
-            self._counters.failed += 1
-            job.set_exception(error(job.function.name))
-        self._tell_if_empty()
-
-    def _on_death(self, child: Child, exitcode: int | None) -> None:
-        seat = self._seats[child]
-        self._crew.retire(seat)
-        self._listening.hear_out(child.pid)
-        while child.read() > 0 or not child.ring.is_empty():  # that it gave before it died
-            self._take_answers(child)
-        if not (seat.serves_coroutines and child.box.started):
-            for job in seat.under_way.values():
-                if job.done():
-                    job.let_go()
-            # Each earlier call has been answered, no later one has begun.
-            self._crew.lost(seat, child.box.started)
-        lost = self._crew.remove(seat)
-        seat.under_way = {}
-        is_a_riddle = exitcode in MAY_BE_OOM and not child.fate
-        oom = self._workforce.oom.look(monotonic()) if is_a_riddle else None
-        death = Death(exitcode, oom, self._settings.worker_memory_limit)
-        for job in reversed(lost):
-            seconds = monotonic() - seat.progress
-            charge(job, child, death, seconds, len(lost), self._crew, self._counters)
-        if self._crew.waiting:
-            self._pump_soon()
-        self._tell_if_empty()
-
-    def _check_stuck(self) -> None:
-        self._stuck_check = None
-        if CAN_BE_READ_UNTOLD:  # elsewhere the answers that are held come when the worker tells of them
-            for seat in self._crew.seats_with_calls_ahead():
-                if not seat.worker.ring.is_empty():
-                    self._take_answers(seat.worker)
-        for seat in self._crew.stuck(monotonic()):
-            self._take_back(seat)
-        if self._crew.waiting:
-            self._pump()
-        elif self._crew.seats_with_calls_ahead():
-            self._stuck_check = self._loop.call_later(STUCK_SECONDS, self._check_stuck)
-
-    def _take_back(self, seat: _Seat) -> None:
-        child: Child = seat.worker
-        if len(seat.under_way) > 1:
-            self._crew.taken_back(seat, child.take_back())
+        self._deaths.fail_waiting(lambda _: error())
 
     # The whole lane
 
@@ -351,6 +350,7 @@ class ProcessLane:
         """In a process forked from ours: let go of everything, and touch nothing that the two share."""
         self._closed = why
         self.executor.forsake(why)
+        self.posts.forsake()
         self._workforce.forsake()
         self._porters.forsake()
         self.hold.forsake()
@@ -378,8 +378,8 @@ class ProcessLane:
         finally:
             self._abandon_calls()
             self._porters.dismiss()
-            if self._stuck_check is not None:
-                self._stuck_check.cancel()
+            self._overdue.cancel()
+            self._terms.close()
             self._workforce.kill_busy(DID_NOT_STOP)
             try:
                 await self._workforce.close(*([0.0] if is_cut_short else []))
@@ -390,6 +390,7 @@ class ProcessLane:
 
     def _abandon_calls(self) -> None:
         """Fail and interrupt whatever is not done; a second time is harmless."""
+        self.posts.abandon_all()
         jobs = self._crew.drop_waiting() + self._porters.drop_all()
         running = [job for seat in self._crew.seats for job in seat.under_way.values() if not job.done()]
         for job in jobs + running:

@@ -55,8 +55,10 @@ class Stopping:
         if seat is None or is_carried:
             job.let_go()
             self._counters.cancelled += 1
-            if not is_carried:
+            if not is_carried or job.home is not None:
                 self._crew.cancelled_waiting(job)
+            if job.home is not None:
+                self._pump_soon()  # it may have held up those behind it
             self._tell_if_empty()
             return
         child: Child = seat.worker

@@ -47,6 +47,7 @@ class ThreadLane:
 
     ``cpus``   as many threads have room to compute at once, where there is no GIL
     ``nice``   by how much each thread yields to the loop's thread (Linux)
+    ``owner``  whose end is the end of these threads, in words
     """
 
     def __init__(
@@ -60,7 +61,9 @@ class ThreadLane:
         cpus: int = 1,
         nice: int = 0,
         max_queue: int = 0,
+        owner: str = "its runtime",
     ) -> None:
+        self._owner = owner
         self._cpus = cpus
         self._name = name
         self._nice = nice
@@ -346,7 +349,7 @@ class ThreadLane:
                 self._open -= 1
                 if isinstance(work[0], Job):
                     self._queue.accounts.end(work[0].number)
-                _fail(work[0], "was not started: its runtime was left before a thread was free")
+                _fail(work[0], f"was not started: {self._owner} was left before a thread was free")
 
     def _abandon_calls(self) -> None:
         """Fail what waits or runs still, and tell of what cannot be stopped."""
@@ -357,11 +360,11 @@ class ThreadLane:
             name = target.function.name if isinstance(target, Job) else "a call"
             _fail(
                 target,
-                "was still running in a thread when its runtime was left, and a thread cannot be stopped",
+                f"was still running in a thread when {self._owner} was left, and a thread cannot be stopped",
             )
             warnings.warn(
-                f"hybridrt: {name} still runs in a thread after its runtime was left; give it a time limit of its own, "
-                "or run it in a process, which can be stopped",
+                f"hybridrt: {name} still runs in a thread after {self._owner} was left; give it a time limit of its "
+                "own, or run it in a process, which can be stopped",
                 RuntimeWarning,
                 stacklevel=2,
             )

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, TypeAlias
 
+from .._core import residents
 from .._core.crew import Crew, Seat
 from .._core.oom import OomWatch
 from .._core.settings import Settings
@@ -92,6 +93,7 @@ class Workforce:
         self._cloudpickle_is_preloaded = False
         self._hire_not_before = 0.0
         self._started: asyncio.Future[None] | None = None
+        self._arrivals: dict[Child, asyncio.Future[bool]] = {}
 
     @property
     def zygote_pid(self) -> int | None:
@@ -114,21 +116,55 @@ class Workforce:
         if parcel.by_value_is_used():
             self._preload_cloudpickle()
         try:
-            child = self._staff.hire()
+            seat = self._seat_of_a_new_one(now)
         except OSError as exc:
             self._cannot_hire(exc)
             return False
+        self._crew.seats.append(seat)
+        if self._setup is not None:
+            seat.is_leaving = True  # no call is for it yet
+            self._setup.begin(seat.worker, self.path_news(seat.worker))
+        return True
+
+    def _seat_of_a_new_one(self, now: float) -> _Seat:
+        child = self._staff.hire()
         seat: _Seat = Seat(child)
         seat.places = self._most_tasks
         seat.progress = now
         self.seats[child] = seat
-        self._crew.seats.append(seat)
-        if self._setup is not None:
-            seat.is_leaving = True  # no call is for it yet
-            self._setup.begin(child, self.path_news(child))
         if self._watch is None:
             self._watch_later()
-        return True
+        return seat
+
+    def hire_resident(self, *, serves_coroutines: bool) -> _Seat:
+        """Start a worker that is somebody's own. Raises WorkerStartError where none can be had."""
+        self.oom.begin()
+        try:
+            seat = self._seat_of_a_new_one(monotonic())
+        except OSError as exc:
+            raise _no_resident(exc) from exc
+        residents.settle_in(self._crew, seat, serves_coroutines=serves_coroutines)
+        return seat
+
+    async def arrival(self, child: Child) -> bool:
+        """Until this worker is there; False where it has died instead. Raises WorkerStartError: no other would live."""
+        if child.pid:
+            return True
+        arrived: asyncio.Future[bool] = self._loop.create_future()
+        self._arrivals[child] = arrived
+        try:
+            return await arrived
+        finally:
+            del self._arrivals[child]
+
+    def _tell_of_arrival(self, child: Child, error: OSError | None = None) -> None:
+        arrived = self._arrivals.get(child)
+        if arrived is None or arrived.done():
+            return
+        if error is not None:
+            arrived.set_exception(_no_resident(error))
+        else:
+            arrived.set_result(bool(child.pid))
 
     def _preload_cloudpickle(self) -> None:
         """Once in the zygote, or each worker would load it anew, in 30 ms and 4 MB of its own."""
@@ -165,13 +201,18 @@ class Workforce:
     def has_answered(self, child: Child, seat: _Seat) -> None:
         """This worker has answered what was read of it. One that is worn out goes when it holds nothing more."""
         self._early_deaths = 0
-        if self._most_memory and child.box.memory > self._most_memory and not seat.is_leaving:
+        if (
+            self._most_memory
+            and child.box.memory > self._most_memory
+            and not seat.is_leaving
+            and seat.own is None
+        ):
             self._crew.retire(seat)
             self._take_back(seat)
         if seat.is_leaving and not seat.under_way:
-            self._dismiss(child)
+            self.dismiss(child)
 
-    def _dismiss(self, child: Child) -> None:
+    def dismiss(self, child: Child) -> None:
         """Let this worker go: its atexit hooks run, for a while."""
         self._crew.retire(self.seats[child])
         child.send(wire.pack(wire.QUIT, 0, 0))
@@ -195,8 +236,8 @@ class Workforce:
             if not seat.under_way:
                 if still >= self._lean and (frame := child.side.trim()):
                     child.send(frame)
-                if still >= self._idle and not seat.is_leaving and self._started is None:
-                    self._dismiss(child)
+                if still >= self._idle and not seat.is_leaving and seat.own is None and self._started is None:
+                    self.dismiss(child)
             elif still >= _WATCH_SECONDS and self._has_begun_nothing(child, seat) and child.is_stopped():
                 child.kill("it was stopped (SIGSTOP) before it had begun a call")
         if self.seats:
@@ -208,6 +249,7 @@ class Workforce:
     def _started_one(self, child: Child) -> None:
         if child.box.unwanted:
             child.interrupt(child.box.unwanted)
+        self._tell_of_arrival(child)
         self._tell_if_started()
 
     def _tell_if_started(self) -> None:
@@ -217,6 +259,7 @@ class Workforce:
     def _lost_one(self, child: Child, exitcode: int | None, error: OSError | None) -> None:
         self._on_death(child, exitcode)
         del self.seats[child]
+        self._tell_of_arrival(child, error)
         if self._setup is not None:
             self._early_deaths += self._setup.ended(child) and bool(child.pid)
         elif child.box.started:
@@ -251,21 +294,18 @@ class Workforce:
         """Until the crew is complete. Raises WorkerStartError where workers cannot be started."""
         self._preload_cloudpickle()
         wanted = self._crew.size
-        while len(self.seats) < wanted:
+        seats = self._crew.seats  # not the residents
+        while len(seats) < wanted:
             if not self._hire():
-                raise WorkerStartError(
-                    f"only {len(self.seats)} of {wanted} worker processes can be started now"
-                )
+                raise WorkerStartError(f"only {len(seats)} of {wanted} worker processes can be started now")
         if not all(child.pid for child in self.seats):
             self._started = self._loop.create_future()
             try:
                 await self._started
             finally:
                 self._started = None
-            if len(self.seats) < wanted:
-                raise WorkerStartError(
-                    f"only {len(self.seats)} of {wanted} worker processes could be started"
-                )
+            if len(seats) < wanted:
+                raise WorkerStartError(f"only {len(seats)} of {wanted} worker processes could be started")
 
     async def close(self, farewell: float = FAREWELL_SECONDS) -> None:
         """Dismiss everybody, with so many seconds for their atexit hooks. Nothing is left behind."""
@@ -276,3 +316,7 @@ class Workforce:
     def forsake(self) -> None:
         """In a process forked from ours: give back our copies of the descriptors."""
         self._staff.forsake()
+
+
+def _no_resident(error: OSError) -> WorkerStartError:
+    return WorkerStartError(f"a worker process of its own cannot be started: {error.strerror or error}")
