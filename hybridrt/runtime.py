@@ -15,7 +15,7 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.explanation import Explanation, explain
-from ._core.function import COROUTINE, Function, FunctionBook
+from ._core.function import COROUTINE, FunctionBook
 from ._core.gil import is_gil_off
 from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD_ONLY, place, place_measured
 from ._core.settings import Settings

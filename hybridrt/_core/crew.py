@@ -21,6 +21,7 @@ from collections import OrderedDict, deque
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
 
+from .accounts import Entry
 from .function import Function
 from .on_terms import OnTerms
 from .queue import Queue
@@ -54,6 +55,11 @@ class Call(Protocol):
         """Whether it can be sent already."""
         ...
 
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any and they were said before it could be added."""
+        ...
+
     def done(self) -> bool:
         """Whether nobody wants it any more."""
         ...
@@ -78,15 +84,8 @@ class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
     __slots__ = (
-        "is_leaving",
-        "load",
-        "own",
-        "places",
-        "progress",
-        "serves_coroutines",
-        "under_way",
-        "worker",
-    )
+        "is_leaving", "load", "own", "places", "progress", "serves_coroutines", "under_way", "worker"
+    )  # fmt: skip
 
     def __init__(self, worker: Any) -> None:
         self.worker: Any = worker
@@ -134,11 +133,6 @@ class Crew(Generic[C]):
         return len(self.calls) + len(self.coroutines) - self.unwanted
 
     @property
-    def calls_waiting(self) -> int:
-        """Those among them that are no coroutine calls; as many at least."""
-        return max(0, len(self.calls) - self.unwanted)
-
-    @property
     def under_way(self) -> int:
         """Calls given to a worker and not answered."""
         return sum(len(seat.under_way) for seat in (*self.seats, *self.residents))
@@ -147,6 +141,8 @@ class Crew(Generic[C]):
         """One more call waits."""
         if call.home is not None:
             call.home.own[call.number] = call
+        elif call.entry is not None:
+            self.on_terms.add(call.entry)
         else:
             (self.coroutines if call.is_coroutine else self.calls).append(call)
 
@@ -156,10 +152,10 @@ class Crew(Generic[C]):
             call.home.own[call.number] = call  # where it has been since it was submitted
             return
         queue = self.coroutines if call.is_coroutine else self.calls
-        if isinstance(queue, deque):
-            queue.insert(bisect_left(queue, call.number, key=_number), call)
+        if call.entry is not None or not isinstance(queue, deque):
+            self.add(call)
         else:
-            queue.append(call)
+            queue.insert(bisect_left(queue, call.number, key=_number), call)
 
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits and is bound to nobody, in order."""
@@ -182,7 +178,8 @@ class Crew(Generic[C]):
             for queue in (self.calls, self.coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
-                queue.extend(wanted)
+                for call in wanted:
+                    queue.append(call)
             self.unwanted = 0
 
     def _count_off(self) -> None:
@@ -246,9 +243,8 @@ class Crew(Generic[C]):
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
         # Coroutines may have left more idle workers than that; and what is leaving may still run its last call.
         may_start = self.size - sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats)
-        share = -(
-            -_ready(calls, len(seats) * MOST_AHEAD) // min(len(seats), self.size)
-        )  # a few quick calls do not all go to the first
+        few = _ready(calls, len(seats) * MOST_AHEAD)
+        share = -(-few // min(len(seats), self.size))  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:
                 break

@@ -351,7 +351,7 @@ class Queue(Generic[C]):
             places.watchers[self] = None
 
     def _call_in(self) -> None:
-        """Those who wait for places that there are now are asked again: as many as there are places, the first first."""
+        """Those who wait for places are asked again where there are any, as many of them as there are places."""
         for places, heap in tuple(self._aside.items()):
             room = places.room
             while heap and room > 0:

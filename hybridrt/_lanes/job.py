@@ -95,6 +95,11 @@ class ProcessJob(Job[T]):
         """Whether it can be sent already."""
         return True
 
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any and had to wait before it could be queued."""
+        return None
+
     def set_exception(self, exception: type | BaseException) -> None:
         """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
         cannot_be = isinstance(exception, NotSendable | WorkerStartError)
@@ -115,10 +120,9 @@ class ProcessJob(Job[T]):
 class LargeJob(ProcessJob[T]):
     """A job whose call is too large to be packed on the loop: a porter packs it, and it travels as cargo."""
 
-    __slots__ = ("cargo", "entry", "make_room")
+    __slots__ = ("_entry", "cargo", "make_room")
 
-    entry: Entry | None
-    """Its terms, where it has any."""
+    _entry: Entry | None
     cargo: Cargo | None
     """What is to be sent; None before it has been packed, and when it has been let go."""
     make_room: Callable[[LargeJob[Any]], None]
@@ -128,6 +132,15 @@ class LargeJob(ProcessJob[T]):
     def is_packed(self) -> bool:
         """Whether it can be sent already."""
         return self.cargo is not None
+
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any."""
+        return self._entry
+
+    @entry.setter
+    def entry(self, entry: Entry | None) -> None:
+        self._entry = entry
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
+from functools import partial
 from operator import attrgetter
 from time import monotonic
 from typing import Any
@@ -94,11 +95,10 @@ class LoopCalls:
             began = monotonic()
             task = self._loop.create_task(_call(fn, args, kwargs), context=context)
             job.follow(task)
-            # A default, and no closure over the loop variables.
-            task.add_done_callback(lambda _, job=job, began=began: self._ended(job, began))
+            task.add_done_callback(partial(self._ended, job, began))
         self._tell_if_empty()
 
-    def _ended(self, job: LoopJob[Any], began: float) -> None:
+    def _ended(self, job: LoopJob[Any], began: float, _: object) -> None:
         _timing(job.function).record(monotonic() - began)
         self._accounts.end(job.number)
         self._feed()
@@ -127,7 +127,9 @@ class LoopCalls:
             self._gate.close()
             for job in waiting:
                 job.set_exception(
-                    RuntimeClosed(f"{job.function.name} was not started: its runtime was left before its turn came")
+                    RuntimeClosed(
+                        f"{job.function.name} was not started: its runtime was left before its turn came"
+                    )
                 )
 
 

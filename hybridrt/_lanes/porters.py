@@ -109,7 +109,7 @@ class Porters:
         """
         job.cargo = self._hold.load_letter(call)
         if job.cargo is not None:
-            self._add(job, self._crew.add)
+            self._crew.add(job)
             return
         job.make_room = self._make_room
         errand = Packing(job, call)
@@ -241,13 +241,7 @@ class Porters:
                 self._crew.cancelled_waiting(job)
         else:
             job.cargo = errand.cargo
-            self._add(job, self._crew.add_in_place)
-
-    def _add(self, job: LargeJob[Any], add: Callable[[ProcessJob[Any]], None]) -> None:
-        if job.entry is None:
-            add(job)
-        else:
-            self._crew.on_terms.add(job.entry)
+            self._crew.add_in_place(job)
 
     def _unpacked(self, errand: Unpacking) -> None:
         job = errand.job

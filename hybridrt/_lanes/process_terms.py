@@ -62,7 +62,7 @@ class ProcessTerms:
             free = 0
         else:
             queue = crew.calls
-            waiting = crew.calls_waiting + self._porters.packing
+            waiting = max(0, len(crew.calls) - crew.unwanted) + self._porters.packing
             free = crew.size - sum(bool(it.under_way) and not it.serves_coroutines for it in crew.seats)
         self._gate.refuse_if_full(
             function, terms, waiting=waiting, free=free, workers=crew.size, calls=iter(queue)

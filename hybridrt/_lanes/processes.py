@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from itertools import chain, count
+from itertools import count
 from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
@@ -22,20 +22,17 @@ from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
 from .._core.terms import Terms
-from .._engine import wire
 from .._engine.cargo import Hold, Outgrown, pack
-from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
 from .._engine.shares import Sharing
 from .._engine.variables import travellers
-from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .deaths import Deaths
-from .errands import MARKS
 from .executor import LaneExecutor
 from .holding import open_hold
+from .intake import Intake
 from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
 from .obituary import refused_call, stopped_call
@@ -52,9 +49,6 @@ from .workforce import Workforce
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
-
-_BURIAL_SECONDS = 0.5
-"""By then the zygote has told of a worker that is dead, on a busy machine too: our kill would hide what it died of."""
 
 
 class ProcessLane:
@@ -77,13 +71,23 @@ class ProcessLane:
         self._crew: Crew[_Call] = Crew(settings.processes)
         self.crew: Crew[_Call] = self._crew
         self._pump = pump = Pump(loop, self._crew)
-        self._overdue = pump.overdue = Overdue(loop, self._crew, take_answers=self._take_answers, pump=self._pump.now)
+        self._intake = Intake(
+            loop,
+            self._crew,
+            self._counters,
+            self._listening,
+            pump,
+            is_closed=lambda: bool(self._closed),
+            on_rest=self._tell_if_empty,
+        )
+        take_answers = self._intake.take_answers
+        self._overdue = pump.overdue = Overdue(loop, self._crew, take_answers=take_answers, pump=pump.now)
         self._workforce = pump.workforce = Workforce(
             loop,
             settings,
             self._crew,
             setup,
-            on_readable=self._on_readable,
+            on_readable=self._intake.on_readable,
             on_death=lambda child, exitcode: self._deaths.settle(child, exitcode),
             on_none_to_be_had=lambda error: self._deaths.refuse_waiting(error),
             on_broken=self._break,
@@ -98,29 +102,13 @@ class ProcessLane:
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
-        stopping = Stopping(
-            loop,
-            self._crew,
-            self._counters,
-            grace=settings.interrupt_grace,
-            take_back=self._overdue.take_back,
-            pump_soon=self._pump.soon,
-            tell_if_empty=self._tell_if_empty,
-            withdraw=self._porters.withdraw,
-        )
-        self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
+        self._stop = (
+            self._new_stopping().stop
+        )  # once: a bound method is an object, and each job would have its own
         self.posts: Posts = self._new_posts()
         pump.posts = self.posts
-        self._terms = ProcessTerms(
-            loop,
-            self._crew,
-            self._counters,
-            pump,
-            self._porters,
-            most_waiting=settings.max_queue,
-            on_gone=self._tell_if_empty,
-        )
         self._deaths = self._new_deaths()
+        self._terms = self._new_terms()
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or count(1)
         self._max_queue = settings.max_queue
@@ -128,6 +116,29 @@ class ProcessLane:
         self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
+
+    def _new_stopping(self) -> Stopping:
+        return Stopping(
+            self._loop,
+            self._crew,
+            self._counters,
+            grace=self._settings.interrupt_grace,
+            take_back=self._overdue.take_back,
+            pump_soon=self._pump.soon,
+            tell_if_empty=self._tell_if_empty,
+            withdraw=self._porters.withdraw,
+        )
+
+    def _new_terms(self) -> ProcessTerms:
+        return ProcessTerms(
+            self._loop,
+            self._crew,
+            self._counters,
+            self._pump,
+            self._porters,
+            most_waiting=self._settings.max_queue,
+            on_gone=self._tell_if_empty,
+        )
 
     def _new_posts(self) -> Posts:
         return Posts(
@@ -151,7 +162,7 @@ class ProcessLane:
             listening=self._listening,
             oom=self._workforce.oom,
             memory_limit=self._settings.worker_memory_limit,
-            take_answers=self._take_answers,
+            take_answers=self._intake.take_answers,
             pump_soon=self._pump.soon,
             tell_if_empty=self._tell_if_empty,
         )
@@ -167,9 +178,9 @@ class ProcessLane:
     ) -> Job[Any]:
         """Start a call, or queue it, on these terms; in the worker with this seat and no other where one is given.
 
-        Raises QueueFull, and NotSendable or TypeError where it can never run in a worker. One that is too large to be pickled here and
-        now is pickled in a thread. Its job fails with NotSendable where it cannot be; and what it is made of must not
-        be changed before it runs.
+        Raises QueueFull, and NotSendable or TypeError where it can never run in a worker. One that is too large to be
+        pickled here and now is pickled in a thread: its job fails with NotSendable where it cannot be, and what it is
+        made of must not be changed before it runs.
         """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
@@ -203,12 +214,8 @@ class ProcessLane:
         job.timing = function.in_process if len(payload) < LARGE_PAYLOAD else UNKNOWN
         job.seat = job.home = None
         job.retries = job.crashes = 0
-        if home is not None:
-            self.posts.enqueue(job, home)
-            return job
-        if terms is not None or function.places is not None:
-            self._terms.add(job, terms)
-            return job
+        if home is not None or terms is not None or function.places is not None:
+            return self._bind(job, terms, home)
         crew = self._crew
         if not crew.calls and not job.is_coroutine:
             seat = crew.start_now(job, monotonic())
@@ -219,6 +226,13 @@ class ProcessLane:
         (crew.coroutines if job.is_coroutine else crew.calls).append(job)
         if not self._pump.is_due:
             self._pump.soon()
+        return job
+
+    def _bind(self, job: _Call, terms: Terms | None, home: _Seat | None) -> _Call:
+        if home is not None:
+            self.posts.enqueue(job, home)
+        else:
+            self._terms.add(job, terms)
         return job
 
     def _carry(
@@ -246,60 +260,6 @@ class ProcessLane:
     def _forget(self, number: int) -> None:
         for child in list(self._seats):  # the garbage collector may call this in any thread
             child.to_forget.append(number)
-
-    # Answers
-
-    def _on_readable(self, child: Child) -> None:
-        count = child.read()
-        if count > 0:
-            self._take_answers(child)
-        elif count == 0:
-            # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
-            child.deafen()
-            self._crew.retire(self._seats[child])
-            if not self._closed:
-                self._loop.call_later(_BURIAL_SECONDS, child.kill, "it had closed its channel")
-
-    def _take_answers(self, child: Child) -> None:
-        seat = self._seats[child]
-        crew = self._crew
-        counters = self._counters
-        on_terms = crew.on_terms.accounts.held
-        take = seat.under_way.pop
-        cost = 0.0
-        next_frame = child.next_frame
-        held = child.ring.take()
-        for frame in chain(wire.split(held), iter(next_frame, None)) if held else iter(next_frame, None):
-            kind, number, micros, payload = frame
-            marks = 0
-            if kind >= wire.PONG:
-                frame = self._listening.before(frame)
-                marks = frame.kind & MARKS
-                kind = frame.kind & ~MARKS
-                if kind >= wire.PONG:
-                    self._workforce.hear(child, frame._replace(kind=kind))
-                    continue
-            job = take(number, None)
-            if job is not None:
-                cost += job.cost
-                if on_terms:
-                    crew.on_terms.ended(number)
-                if marks:
-                    self._porters.unpack(job, child, frame)
-                else:
-                    deliver(job, kind, micros, payload, counters)
-            elif marks & wire.CARGO:
-                decline(child, frame)
-        crew.settle(seat, cost, monotonic())
-        self._workforce.has_answered(child, seat)
-        if counters.crashes.start_error:
-            counters.crashes.can_start()
-        if seat.own is not None:
-            self.posts.has_answered(seat)
-        if (crew.calls or crew.coroutines or seat.own) and crew.waiting:
-            self._pump.now()
-        elif self._emptied is not None:
-            self._tell_if_empty()
 
     # Deaths
 
