@@ -71,15 +71,7 @@ class ProcessLane:
         self._crew: Crew[_Call] = Crew(settings.processes)
         self.crew: Crew[_Call] = self._crew
         self._pump = pump = Pump(loop, self._crew)
-        self._intake = Intake(
-            loop,
-            self._crew,
-            self._counters,
-            self._listening,
-            pump,
-            is_closed=lambda: bool(self._closed),
-            on_rest=self._tell_if_empty,
-        )
+        self._intake = self._new_intake()
         take_answers = self._intake.take_answers
         self._overdue = pump.overdue = Overdue(loop, self._crew, take_answers=take_answers, pump=pump.now)
         self._workforce = pump.workforce = Workforce(
@@ -116,6 +108,17 @@ class ProcessLane:
         self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
+
+    def _new_intake(self) -> Intake:
+        return Intake(
+            self._loop,
+            self._crew,
+            self._counters,
+            self._listening,
+            self._pump,
+            is_closed=lambda: bool(self._closed),
+            on_rest=self._tell_if_empty,
+        )
 
     def _new_stopping(self) -> Stopping:
         return Stopping(
