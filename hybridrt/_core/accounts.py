@@ -14,7 +14,19 @@ _MOST_IDLE = 64
 class Entry:
     """One call on its way through a queue: while it waits, and afterwards for as long as it holds a place."""
 
-    __slots__ = ("began", "call", "charged", "due", "is_waiting", "key", "order", "places", "since", "terms")
+    __slots__ = (
+        "began",
+        "call",
+        "charged",
+        "due",
+        "is_probe",
+        "is_waiting",
+        "key",
+        "order",
+        "places",
+        "since",
+        "terms",
+    )
 
     def __init__(self, call: Any, terms: Terms, since: float, places: Places | None) -> None:
         self.call: Any = call
@@ -29,6 +41,8 @@ class Entry:
         self.began: float | None = None
         """When it was handed out."""
         self.is_waiting: bool = False
+        self.is_probe: bool = False
+        """Whether it is run though it seems hopeless."""
 
     @property
     def holds(self) -> bool:

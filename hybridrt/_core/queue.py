@@ -371,13 +371,14 @@ class Queue(Generic[C]):
         if now >= entry.due:
             return True
         timing = self._timing(entry.call.function)
-        if timing.expected == _NEVER or now + timing.expected <= entry.due:
+        if entry.is_probe or timing.expected == _NEVER or now + timing.expected <= entry.due:
             return False
         if timing.expected < entry.due - entry.since:
             return True
         # It would not make it if it had not waited at all: what is known may be true no more.
         timing.doubts += 1
-        return timing.doubts % _ONE_IN != 0
+        entry.is_probe = timing.doubts % _ONE_IN == 0
+        return not entry.is_probe
 
     def _bury(self) -> None:
         """Rid all heaps of what is dead."""
