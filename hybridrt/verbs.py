@@ -125,7 +125,7 @@ class BoundOptions(Verbs):
             raise ValueError(
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
-        job = self._plain._start(lane or self._lane, fn, args, kwargs, terms or self._terms)
+        job = self._plain._start(lane or self._lane, fn, args, kwargs, self._terms)
         if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
         if self._timeout is not None:

@@ -41,10 +41,12 @@ class ThreadQueue:
         handed_in: Callable[[], int],
         hand_in: Callable[[ThreadJob[Any]], None],
         on_gone: Callable[[], None],
+        on_use: Callable[[bool], None],
     ) -> None:
         """``hand_in(job)`` gives it to the threads, and ``handed_in()`` says how many they have.
 
-        ``on_gone()``: a waiting call is not there any more.
+        ``on_gone()``: a waiting call is not there any more. ``on_use(is_needed)``: whether plain calls must come here
+        from now on, because terms are in use or not any number may wait.
         """
         self._loop = loop
         self._numbers = numbers
@@ -56,8 +58,7 @@ class ThreadQueue:
         self._feed_is_due = False
         self._is_in_use = False
         self._is_over = False
-        self.is_plain: bool = not most_waiting
-        """Whether plain calls need not come here: no terms are in use, and any number may wait."""
+        self._on_use = on_use
         self.accounts: Accounts = Accounts()
         self._gate = Gate(
             loop,
@@ -105,8 +106,9 @@ class ThreadQueue:
             job.stop_work = _let_it_go_on
             self._hand_in(job)
             return job
-        self._is_in_use = True
-        self.is_plain = False
+        if not self._is_in_use:
+            self._is_in_use = True
+            self._on_use(True)
         job.stop_work = self._stop
         entry = entry_of(job, terms, monotonic())
         self._calls.put(entry)
@@ -131,9 +133,9 @@ class ThreadQueue:
                 if ahead >= MOST_AHEAD or (ahead + 1) * cost > AHEAD_SECONDS:
                     break
             self._hand_in(calls.popleft())
-        if not len(calls) and not self.accounts.held:
+        if self._is_in_use and not len(calls) and not self.accounts.held:
             self._is_in_use = False
-            self.is_plain = not self._gate.most_waiting
+            self._on_use(self._gate.most_waiting > 0)
 
     def _feed_soon(self) -> None:
         if not self._feed_is_due:

@@ -92,7 +92,9 @@ class ThreadLane:
             handed_in=lambda: self._open,
             hand_in=self._hand_in,
             on_gone=self._tell_if_empty,
+            on_use=self._set_in_turn,
         )
+        self._is_in_turn = max_queue > 0  # plain calls are to be looked at as well
         self._emptied: asyncio.Future[None] | None = None
         self._left: asyncio.Future[None] | None = None  # while the last thread is waited for
         self.executor: ThreadExecutor = ThreadExecutor(loop, self.submit_future)
@@ -108,7 +110,7 @@ class ThreadLane:
         """Queue a call for the next free thread; the caller's context travels. Raises QueueFull."""
         if self._closed:
             raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
-        if terms is not None or not self._queue.is_plain or function.places is not None:
+        if terms is not None or self._is_in_turn or function.places is not None:
             return self._queue.submit(function, fn, args, kwargs, terms)
         job: Job[Any] = Job(loop=self._loop)
         job.lane = "thread"
@@ -130,6 +132,9 @@ class ThreadLane:
         if self._growth is None and self._open > len(self._threads) - len(parked):
             self._need_threads()
         return job
+
+    def _set_in_turn(self, is_in_turn: bool) -> None:
+        self._is_in_turn = is_in_turn
 
     def _hand_in(self, job: ThreadJob[Any]) -> None:
         work = job.work
@@ -190,7 +195,7 @@ class ThreadLane:
         """
         if self._closed:
             raise RuntimeClosed(f"its threads take no more calls: {self._closed}")
-        if not self._queue.is_plain:
+        if self._is_in_turn:
             self._queue.refuse_future_if_full(len(self._inbox), self.busy)
         future = ThreadFuture()
         self._exchange.put((future, copy_context(), fn, args, kwargs))
@@ -245,7 +250,7 @@ class ThreadLane:
                 else:
                     counters.failed += 1
                     job.set_exception(presentable(error, where="a thread"))
-        if not self._queue.is_plain:
+        if self._is_in_turn:
             self._queue.feed()
         if self._inbox and self._parked and not exchange.is_waking:
             exchange.wake_one()
