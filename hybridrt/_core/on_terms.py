@@ -8,6 +8,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from .accounts import Accounts, Entry
 from .queue import Call, Queue
+from .terms import NO_TERMS
 
 C = TypeVar("C", bound=Call)
 
@@ -36,12 +37,12 @@ class OnTerms(Generic[C]):
     def add(self, entry: Entry) -> None:
         """One more call waits, on its terms."""
         if not self.is_in_use:
-            self._order()
+            self._order(entry.since)
         queue = self._crew.coroutines if entry.call.is_coroutine else self._crew.calls
         if isinstance(queue, Queue):
             queue.put(entry)
 
-    def _order(self) -> None:
+    def _order(self, now: float) -> None:
         if self._ordered is None:
             if self.new_queue is None:
                 raise RuntimeError("nobody has said how an ordered queue is made")
@@ -49,7 +50,7 @@ class OnTerms(Generic[C]):
         for plain, ordered in zip(self._plain, self._ordered, strict=True):
             for call in plain:
                 if not call.done():
-                    ordered.append(call)
+                    ordered.put(Entry(call, NO_TERMS, now, None))
             plain.clear()
         self._crew.unwanted = 0
         self._crew.calls, self._crew.coroutines = self._ordered

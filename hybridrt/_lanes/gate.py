@@ -85,20 +85,20 @@ class Gate:
             return
         self._counters.refused += 1
         means = [timing.mean for job in islice(calls, _SAMPLE) if (timing := self._timing(job.function)).runs]
-        if not means and (timing := self._timing(function)).runs:
-            means = [timing.mean]
-        wait = waiting * (sum(means) / len(means)) / workers if means else None
-        raise self._full(function.name, waiting, most, wait)
+        mean = sum(means) / len(means) if means else None
+        raise self._full(function.name, waiting, most, mean, workers)
 
     def refuse_future_if_full(self, *, waiting: int, free: int, workers: int) -> None:
         """The same in any thread, for a call of which the lane knows nothing."""
         most = self.most_waiting
         if most and waiting >= most + max(0, free):
-            times = self._counters.run_times
-            wait = waiting * times.quantile(0.5) / workers if times.count else None
-            raise self._full("a call", waiting, most, wait)
+            raise self._full("a call", waiting, most, None, workers)
 
-    def _full(self, name: str, waiting: int, most: int, wait: float | None) -> QueueFull:
+    def _full(self, name: str, waiting: int, most: int, mean: float | None, workers: int) -> QueueFull:
+        times = self._counters.run_times
+        if mean is None and times.count:
+            mean = times.quantile(0.5)  # of whatever has run here
+        wait = None if mean is None else waiting * mean / workers
         when = (
             f"the last of them will be started in about {_seconds(wait)}"
             if wait is not None
@@ -138,10 +138,11 @@ class Gate:
         dues = self._dues
         while dues and (dues[0][2].call is None or dues[0][0] <= now):
             entry = heappop(dues)[2]
-            if entry.call is None:
+            job = entry.call
+            if job is None:
                 continue
             if entry.is_waiting and self._withdraw(entry):
-                self._drop(entry)
+                self._fail(job, entry)
             else:
                 self._cut_short(entry, now)
         self._set_timer()
@@ -150,6 +151,9 @@ class Gate:
         """It is in no queue any more, and was never started."""
         job: Job[Any] = entry.call
         entry.call = None
+        self._fail(job, entry)
+
+    def _fail(self, job: Job[Any], entry: Entry) -> None:
         self._counters.dropped += 1
         self._on_dropped(job)
         if not job.done():

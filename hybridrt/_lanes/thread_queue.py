@@ -42,11 +42,13 @@ class ThreadQueue:
         hand_in: Callable[[ThreadJob[Any]], None],
         on_gone: Callable[[], None],
         on_use: Callable[[bool], None],
+        take_back: Callable[[], list[ThreadJob[Any]]],
     ) -> None:
         """``hand_in(job)`` gives it to the threads, and ``handed_in()`` says how many they have.
 
         ``on_gone()``: a waiting call is not there any more. ``on_use(is_needed)``: whether plain calls must come here
-        from now on, because terms are in use or not any number may wait.
+        from now on, because terms are in use or not any number may wait. ``take_back()``: those that were handed in,
+        and that no thread has.
         """
         self._loop = loop
         self._numbers = numbers
@@ -59,6 +61,7 @@ class ThreadQueue:
         self._is_in_use = False
         self._is_over = False
         self._on_use = on_use
+        self._take_back = take_back
         self.accounts: Accounts = Accounts()
         self._gate = Gate(
             loop,
@@ -87,6 +90,8 @@ class ThreadQueue:
     ) -> Job[Any]:
         """Start a call, or let it wait for its turn. Raises QueueFull."""
         gate = self._gate
+        if not self._is_in_use and (terms is not None or function.places is not None):
+            self._begin()
         if gate.most_waiting or (terms is not None and terms.max_queue):
             handed_in = self._handed_in()
             gate.refuse_if_full(
@@ -102,13 +107,10 @@ class ThreadQueue:
         job.function = function
         job.number = next(self._numbers)
         job.work = copy_context(), fn, args, kwargs
-        if terms is None and function.places is None and not self._is_in_use:
+        if not self._is_in_use:
             job.stop_work = _let_it_go_on
             self._hand_in(job)
             return job
-        if not self._is_in_use:
-            self._is_in_use = True
-            self._on_use(True)
         job.stop_work = self._stop
         entry = entry_of(job, terms, monotonic())
         self._calls.put(entry)
@@ -116,6 +118,17 @@ class ThreadQueue:
             gate.watch(entry)
         self.feed()
         return job
+
+    def _begin(self) -> None:
+        """Terms are in use from now on: what the threads were given before waits here as well."""
+        self._is_in_use = True
+        self._on_use(True)
+        for job in self._take_back():
+            if not job.done():
+                job.stop_work = self._stop
+                self._calls.append(job)
+            else:
+                self._counters.cancelled += 1
 
     def refuse_future_if_full(self, in_inbox: int, busy: int) -> None:
         """For a call that goes past this queue, in any thread. Raises QueueFull."""

@@ -93,6 +93,7 @@ class ThreadLane:
             hand_in=self._hand_in,
             on_gone=self._tell_if_empty,
             on_use=self._set_in_turn,
+            take_back=self._take_back,
         )
         self._is_in_turn = max_queue > 0  # plain calls are to be looked at as well
         self._emptied: asyncio.Future[None] | None = None
@@ -112,7 +113,7 @@ class ThreadLane:
             raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
         if terms is not None or self._is_in_turn or function.places is not None:
             return self._queue.submit(function, fn, args, kwargs, terms)
-        job: Job[Any] = Job(loop=self._loop)
+        job: ThreadJob[Any] = ThreadJob(loop=self._loop)
         job.lane = "thread"
         job.function = function
         job.number = next(self._numbers)
@@ -132,6 +133,12 @@ class ThreadLane:
         if self._growth is None and self._open > len(self._threads) - len(parked):
             self._need_threads()
         return job
+
+    def _take_back(self) -> list[ThreadJob[Any]]:
+        """The calls that no thread has taken, in their order, with their work; those of the executor face stay."""
+        jobs = self._exchange.take_back()
+        self._open -= len(jobs)
+        return jobs
 
     def _set_in_turn(self, is_in_turn: bool) -> None:
         self._is_in_turn = is_in_turn
