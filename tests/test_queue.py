@@ -252,7 +252,7 @@ def test_keys_that_have_nothing_here_any_more_are_forgotten(stage: Stage) -> Non
         stage.add(f, Terms(key=key))
         stage.take_all()
     assert len(stage.accounts._keys) < 500
-    assert len(stage.queue._groups) < 500
+    assert len(stage.queue.groups) < 500
 
 
 # Limits
@@ -379,7 +379,7 @@ def test_a_cancelled_call_leaves_at_once_and_its_remains_do_not_pile_up(stage: S
         assert stage.queue.discard(call.number)
     assert not stage.queue.discard(call.number)
     assert len(stage.queue) == 1
-    entries = sum(len(line) for group in stage.queue._groups.values() for line in group.lines.values())
+    entries = sum(len(line) for group in stage.queue.groups.values() for line in group.lines.values())
     assert entries < 200
     assert len(stage.queue._heap) < 200
     assert stage.take_all() == [keeper]

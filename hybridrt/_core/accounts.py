@@ -109,6 +109,10 @@ class Accounts:
                 sharer.has_room()
         return key
 
+    def known(self, name: Hashable) -> Key | None:
+        """The key of this name, where it has had calls here of late."""
+        return self._keys.get(name)
+
     def _sweep(self) -> None:
         """Forget those that have nothing here any more."""
         for name, key in tuple(self._keys.items()):

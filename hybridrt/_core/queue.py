@@ -15,7 +15,7 @@ taken out of the middle stays in its heap as a dead entry until it comes to the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
@@ -65,7 +65,7 @@ class Group:
 
     @property
     def is_empty(self) -> bool:
-        """Whether none waits, and none that it had would be held against it."""
+        """As ``Sharer`` has it."""
         return not self.size and self.tag <= self._queue.time
 
     def has_room(self) -> None:
@@ -75,7 +75,7 @@ class Group:
 
     def forget(self) -> None:
         """Its key has nothing here any more."""
-        self._queue.forget(self)
+        del self._queue.groups[self.key]
 
     def best(self) -> Entry | None:
         """The call that is next among those that may start."""
@@ -122,13 +122,15 @@ class Queue(Generic[C]):
         self._on_late = on_late
         self._on_room = on_room
         self._entries: dict[int, Entry] = {}
-        self._groups: dict[Key, Group] = {}
+        self.groups: dict[Key, Group] = {}
+        """Those of all keys that are known here."""
         self._heap: list[tuple[float, int, Group]] = []
         self._aside: dict[Places, list[tuple[float, int, Group]]] = {}
         self._seq = count(1)
         self._front = count(-1, -1)
         self._next: Entry | None = None  # where that is known
         self._has_limits = False
+        self._keys_waiting = 0
         self.time: float = 0.0
         """The virtual time: the tag of the key that was served last."""
         self._latest = 0.0
@@ -200,10 +202,11 @@ class Queue(Generic[C]):
         for entry in self._entries.values():
             entry.is_waiting = False
             entry.call = None
-        for group in self._groups.values():
+        for group in self.groups.values():
             group.size = group.stamp = 0
             group.lines.clear()
             group.wants = ()
+        self._keys_waiting = 0
         self._entries.clear()
         self._heap.clear()
         for places in self._aside:
@@ -221,9 +224,16 @@ class Queue(Generic[C]):
         return entry
 
     def put(self, entry: Entry) -> None:
-        """The same for a call that has come earlier, and can be given out only now."""
+        """The same for a call that may have come earlier."""
         entry.order = (entry.since - entry.terms.priority * AGEING_SECONDS, next(self._seq))
         self._put(entry)
+
+    def share_of(self, name: Hashable, most: int) -> tuple[int, int]:
+        """How many calls of this key wait, and its part of ``most`` where each key that waits here has the same."""
+        key = self.accounts.known(name)
+        group = None if key is None else self.groups.get(key)
+        mine = 0 if group is None else group.size
+        return mine, max(1, most // max(1, self._keys_waiting + (not mine)))
 
     def discard(self, number: int) -> bool:
         """Nobody wants this call any more; False where it does not wait here."""
@@ -273,14 +283,15 @@ class Queue(Generic[C]):
     def _put(self, entry: Entry, *, refund: float = 0.0) -> None:
         self._next = None
         key = entry.key = self.accounts.key_of(entry.terms)
-        group = self._groups.get(key)
+        group = self.groups.get(key)
         if group is None:
-            group = self._groups[key] = Group(self, key)
+            group = self.groups[key] = Group(self, key)
             key.sharers.append(group)
         entry.is_waiting = True
         self._has_limits = self._has_limits or entry.places is not None
         self._entries[entry.call.number] = entry
         heappush(group.lines.setdefault(entry.places, []), (*entry.order, entry))
+        self._keys_waiting += not group.size
         group.size += 1
         if refund:
             group.tag -= refund
@@ -297,8 +308,9 @@ class Queue(Generic[C]):
         del self._entries[entry.call.number]
         key = entry.key
         assert key is not None  # noqa: S101  (what waits has one)
-        group = self._groups[key]
+        group = self.groups[key]
         group.size -= 1
+        self._keys_waiting -= not group.size
         self.dead += 1
         if self._next is entry:
             self._next = None
@@ -312,10 +324,6 @@ class Queue(Generic[C]):
         group.stamp = next(self._seq)
         heappush(self._heap, (group.tag, group.stamp, group))
         self._next = None
-
-    def forget(self, group: Group) -> None:
-        """Its key has nothing here any more."""
-        del self._groups[group.key]
 
     def has_room(self) -> None:
         """A function that calls wait for here has a place: ``Places`` calls this."""
@@ -345,7 +353,7 @@ class Queue(Generic[C]):
         for places in group.wants:
             heap = self._aside.setdefault(places, [])
             heappush(heap, (group.tag, next(self._seq), group))
-            if len(heap) > 2 * len(self._groups) + _MOST_DEAD:
+            if len(heap) > 2 * len(self.groups) + _MOST_DEAD:
                 heap[:] = {it[2]: it for it in heap if places in it[2].wants}.values()
                 heapify(heap)
             places.watchers[self] = None
@@ -382,7 +390,7 @@ class Queue(Generic[C]):
 
     def _bury(self) -> None:
         """Rid all heaps of what is dead."""
-        for group in self._groups.values():
+        for group in self.groups.values():
             for line in group.lines.values():
                 line[:] = [it for it in line if it[2].is_waiting]
                 heapify(line)

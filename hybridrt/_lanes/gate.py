@@ -78,11 +78,16 @@ class Gate:
     ) -> None:
         """Raises QueueFull where ``waiting`` calls are as many as may, and none of ``free`` workers takes this one.
 
-        ``calls`` are those that wait, as far as they can be seen, of which some show how long it will be.
+        Not where its key has less than its part of that: else one key could shut the door to all. ``calls`` are those
+        that wait, as far as they can be seen, of which some show how long it will be.
         """
         most = self.most_waiting if terms is None or terms.max_queue is None else terms.max_queue
         if not most or waiting < most + max(0, free):
             return
+        if terms is not None and terms.key is not None and isinstance(calls, Queue):
+            mine, part = calls.share_of(terms.key, most)
+            if mine < part:
+                return
         self._counters.refused += 1
         means = [timing.mean for job in islice(calls, _SAMPLE) if (timing := self._timing(job.function)).runs]
         mean = sum(means) / len(means) if means else None

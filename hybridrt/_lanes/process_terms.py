@@ -64,9 +64,7 @@ class ProcessTerms:
             queue = crew.calls
             waiting = max(0, len(crew.calls) - crew.unwanted) + self._porters.packing
             free = crew.size - sum(bool(it.under_way) and not it.serves_coroutines for it in crew.seats)
-        self._gate.refuse_if_full(
-            function, terms, waiting=waiting, free=free, workers=crew.size, calls=iter(queue)
-        )
+        self._gate.refuse_if_full(function, terms, waiting=waiting, free=free, workers=crew.size, calls=queue)
 
     def add(self, job: ProcessJob[Any], terms: Terms | None) -> None:
         """This call waits for its turn; where a worker is idle, that is now."""
