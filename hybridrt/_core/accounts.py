@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Any, Protocol
 
+from .function import Timing
 from .limits import Places
 from .terms import Terms
 
 _MOST_IDLE = 64
+_ONE_IN = 10
+"""Of calls that seem hopeless from the start, one in so many is run, or nobody would ever know better."""
+_NEVER = float("inf")
 
 
 class Entry:
@@ -43,6 +47,19 @@ class Entry:
         self.is_waiting: bool = False
         self.is_probe: bool = False
         """Whether it is run though it seems hopeless."""
+
+    def is_late(self, now: float, timing: Timing) -> bool:
+        """Whether it cannot make its deadline any more, by what is known of its function."""
+        if now >= self.due:
+            return True
+        if self.is_probe or timing.expected == _NEVER or now + timing.expected <= self.due:
+            return False
+        if timing.expected < self.due - self.since:
+            return True
+        # It would not make it if it had not waited at all: what is known may be true no more.
+        timing.doubts += 1
+        self.is_probe = timing.doubts % _ONE_IN == 0
+        return not self.is_probe
 
     @property
     def holds(self) -> bool:

@@ -16,7 +16,7 @@ taken out of the middle stays in its heap as a dead entry until it comes to the 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop, heappush, heapreplace
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -29,9 +29,6 @@ AGEING_SECONDS = 1.0
 UNKNOWN_COST = 0.001
 """Seconds charged for a call of a function that was never measured."""
 _MOST_DEAD = 64
-_ONE_IN = 10
-"""Of calls that seem hopeless from the start, one in so many is run, or nobody would ever know better."""
-
 _NEVER = float("inf")
 
 
@@ -79,6 +76,12 @@ class Group:
 
     def best(self) -> Entry | None:
         """The call that is next among those that may start."""
+        if len(self.lines) == 1 and None in self.lines:  # as most keys have it
+            line = self.lines[None]
+            while line and not line[0][2].is_waiting:
+                heappop(line)
+                self._queue.dead -= 1
+            return line[0][2] if line else None
         best: Entry | None = None
         for places, line in tuple(self.lines.items()):
             while line and not line[0][2].is_waiting:
@@ -178,8 +181,10 @@ class Queue(Generic[C]):
         entry.charged = (timing.mean if timing.runs else UNKNOWN_COST) / group.key.weight
         group.tag += entry.charged
         self._latest = max(self._latest, group.tag)
+        self._next = None
         if group.size:
-            self.activate(group)
+            group.stamp = next(self._seq)
+            heapreplace(self._heap, (group.tag, group.stamp, group))
         if not self._entries:
             self.time = self._latest  # nobody is owed anything
             self._has_limits = False
@@ -272,7 +277,7 @@ class Queue(Generic[C]):
             if entry.call.done():
                 self._take_out(entry)
                 entry.call = None
-            elif entry.due < _NEVER and self._is_late(entry):
+            elif entry.due < _NEVER and entry.is_late(self._clock(), self._timing(entry.call.function)):
                 self._take_out(entry)
                 self._on_late(entry)
             else:
@@ -282,7 +287,9 @@ class Queue(Generic[C]):
 
     def _put(self, entry: Entry, *, refund: float = 0.0) -> None:
         self._next = None
-        key = entry.key = self.accounts.key_of(entry.terms)
+        key = entry.key
+        if key is None:  # else it is given back, and what was said of its key since then holds
+            key = entry.key = self.accounts.key_of(entry.terms)
         group = self.groups.get(key)
         if group is None:
             group = self.groups[key] = Group(self, key)
@@ -373,20 +380,6 @@ class Queue(Generic[C]):
             if not heap:
                 del self._aside[places]
                 places.watchers.pop(self, None)
-
-    def _is_late(self, entry: Entry) -> bool:
-        now = self._clock()
-        if now >= entry.due:
-            return True
-        timing = self._timing(entry.call.function)
-        if entry.is_probe or timing.expected == _NEVER or now + timing.expected <= entry.due:
-            return False
-        if timing.expected < entry.due - entry.since:
-            return True
-        # It would not make it if it had not waited at all: what is known may be true no more.
-        timing.doubts += 1
-        entry.is_probe = timing.doubts % _ONE_IN == 0
-        return not entry.is_probe
 
     def _bury(self) -> None:
         """Rid all heaps of what is dead."""

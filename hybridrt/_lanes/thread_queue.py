@@ -40,11 +40,13 @@ class ThreadQueue:
         most_waiting: int,
         handed_in: Callable[[], int],
         hand_in: Callable[[ThreadJob[Any]], None],
+        ring: Callable[[Function], None],
         on_gone: Callable[[], None],
         on_use: Callable[[bool], None],
         take_back: Callable[[], list[ThreadJob[Any]]],
     ) -> None:
-        """``hand_in(job)`` gives it to the threads, and ``handed_in()`` says how many they have.
+        """``hand_in(job)`` gives it to the threads, ``handed_in()`` says how many they have, and ``ring(function)``
+        lets one of them know of calls of it.
 
         ``on_gone()``: a waiting call is not there any more. ``on_use(is_needed)``: whether plain calls must come here
         from now on, because terms are in use or not any number may wait. ``take_back()``: those that were handed in,
@@ -55,6 +57,7 @@ class ThreadQueue:
         self._counters = counters
         self._limit = limit
         self._hand_in = hand_in
+        self._ring = ring
         self._handed_in = handed_in
         self._on_gone = on_gone
         self._feed_is_due = False
@@ -90,15 +93,15 @@ class ThreadQueue:
     ) -> Job[Any]:
         """Start a call, or let it wait for its turn. Raises QueueFull."""
         gate = self._gate
+        handed_in = self._handed_in
         if not self._is_in_use and (terms is not None or function.places is not None):
             self._begin()
         if gate.most_waiting or (terms is not None and terms.max_queue):
-            handed_in = self._handed_in()
             gate.refuse_if_full(
                 function,
                 terms,
-                waiting=self.waiting + max(0, handed_in - self._limit),
-                free=self._limit - handed_in,
+                waiting=self.waiting + max(0, handed_in() - self._limit),
+                free=self._limit - handed_in(),
                 workers=self._limit,
                 calls=self._calls,
             )
@@ -110,13 +113,16 @@ class ThreadQueue:
         if not self._is_in_use:
             job.stop_work = _let_it_go_on
             self._hand_in(job)
+            self._ring(function)
             return job
         job.stop_work = self._stop
         entry = entry_of(job, terms, monotonic())
         self._calls.put(entry)
         if entry.terms.deadline is not None:
             gate.watch(entry)
-        self.feed()
+        if handed_in() - self._limit < MOST_AHEAD:
+            self.feed()
+            self._ring(function)
         return job
 
     def _begin(self) -> None:
@@ -137,16 +143,22 @@ class ThreadQueue:
         )
 
     def feed(self) -> None:
-        """Give the threads what they can begin now."""
+        """Give the threads what they can begin now; whoever calls this then sees to it that one is awake."""
         calls = self._calls
-        while not self._is_over and (entry := calls.peek()) is not None:
-            ahead = self._handed_in() - self._limit
+        while (ahead := self._handed_in() - self._limit) < MOST_AHEAD:
+            entry = calls.peek()
+            if entry is None or self._is_over:
+                break
             if ahead >= 0:
                 cost = _timing(entry.call.function).expected
-                if ahead >= MOST_AHEAD or (ahead + 1) * cost > AHEAD_SECONDS:
+                if (ahead + 1) * cost > AHEAD_SECONDS:
                     break
             self._hand_in(calls.popleft())
-        if self._is_in_use and not len(calls) and not self.accounts.held:
+
+    def rest(self) -> None:
+        """Some calls have come back. Where terms are of no account any more, plain calls need not come here."""
+        self.feed()
+        if self._is_in_use and not len(self._calls) and not self.accounts.held:
             self._is_in_use = False
             self._on_use(self._gate.most_waiting > 0)
 
@@ -157,7 +169,11 @@ class ThreadQueue:
 
     def _feed_due(self) -> None:
         self._feed_is_due = False
-        self.feed()
+        entry = self._calls.peek()
+        if entry is not None:
+            function = entry.call.function
+            self.feed()
+            self._ring(function)
 
     def _stop(self, job: Job[Any]) -> None:
         """It leaves the queue; one that is with a thread keeps it, and its places, until it ends."""

@@ -29,6 +29,7 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
+from .._core.function import Function
 from .._engine import current
 from .bell import Bell
 from .job import Job, ThreadJob
@@ -66,6 +67,12 @@ class Exchange:
         """Leave it for the next thread that is free, and see to it that one is awake. From any thread."""
         self.inbox.append(work)
         if self.parked and not self.is_waking:
+            self.wake_one()
+
+    def ring(self, function: Function) -> None:
+        """See to it that a thread is awake, where calls of this function have been left, as ``ThreadLane.submit``."""
+        is_quick = function.in_thread.expected <= QUICK_SECONDS
+        if self.inbox and self.parked and not self.is_waking and not (is_quick and self.outbox):
             self.wake_one()
 
     def take_back(self) -> list[ThreadJob[Any]]:

@@ -91,6 +91,7 @@ class ThreadLane:
             most_waiting=max_queue,
             handed_in=lambda: self._open,
             hand_in=self._hand_in,
+            ring=exchange.ring,
             on_gone=self._tell_if_empty,
             on_use=self._set_in_turn,
             take_back=self._take_back,
@@ -146,7 +147,7 @@ class ThreadLane:
     def _hand_in(self, job: ThreadJob[Any]) -> None:
         work = job.work
         del job.work
-        self._exchange.put((job, *work))
+        self._inbox.append((job, *work))
         self._open += 1
         if self._growth is None and self._open > len(self._threads) - len(self._parked):
             self._need_threads()
@@ -258,7 +259,7 @@ class ThreadLane:
                     counters.failed += 1
                     job.set_exception(presentable(error, where="a thread"))
         if self._is_in_turn:
-            self._queue.feed()
+            self._queue.rest()
         if self._inbox and self._parked and not exchange.is_waking:
             exchange.wake_one()
         if self._emptied is not None:
