@@ -4,6 +4,7 @@ VERSIONS ?= 3.11 3.12 3.13
 # `make test` has no time for these.
 MORE     ?= 3.14 3.15 3.13t 3.14t
 ARGS     ?=
+EVERYTHING ?=
 # Test files that run side by side; most of their time is waiting. JOBS=0 runs them one by one, as `-s` and `--pdb` need.
 JOBS     ?= 3
 
@@ -18,6 +19,11 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # What measures, hunts or shows, and has little to do with the version of Python, runs on one of them only.
 ONCE := $(foreach it,benchmarks benchmarks_placement chaos demo docs examples failures_table profile proof_holes,--ignore tests/test_$(it).py)
+# On this Python everything runs; on the newer ones what takes long runs on one of the two each, so that CI ends in time
+# (EVERYTHING=1: all of it on all of them).
+NOT_ON_3.12 := cargo porters listening web_server stdlib_executor capped faults/test_big_data
+NOT_ON_3.13 := process_pool_executor blocked workforce lessons faults/test_large_calls faults/test_imports
+SKIPPED = $(if $(EVERYTHING),,$(foreach it,$(NOT_ON_$(1)),--ignore tests/$(if $(findstring /,$(it)),$(it),test_$(it)).py))
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 # $(call environment,FOLDER,INTERPRETER,GROUP): a virtual environment with this package (editable) and a dependency group.
@@ -78,7 +84,7 @@ $(VERSIONS:%=test-%) $(MORE:%=test-%): test-%: .venv
 	if [ -z "$$python" ]; then echo "== tests: Python $* is not here: skipped"; exit 0; fi; \
 	if [ ! -e .venvs/$*/.stamp ] || [ pyproject.toml -nt .venvs/$*/.stamp ]; then $(call environment,.venvs/$*,$$python,test); fi; \
 	echo "== tests: $$(.venvs/$*/bin/python -VV)"; \
-	.venvs/$*/bin/python $(PYTEST) $(ONCE)
+	.venvs/$*/bin/python $(PYTEST) $(ONCE) $(call SKIPPED,$*)
 
 lint: .venv ## ruff: rules and format
 	@echo "== lint"

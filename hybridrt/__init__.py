@@ -15,6 +15,10 @@ _HOME_OF = {
     "Runtime": "hybridrt.runtime",
     "ProcessPoolExecutor": "hybridrt.executor",
     "Job": "hybridrt._lanes.job",
+    "Actor": "hybridrt.actors.actor",
+    "Restart": "hybridrt.actors.restart",
+    "batched": "hybridrt.actors.batched",
+    "Stream": "hybridrt.streams.stream",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
@@ -52,6 +56,10 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Runtime",
     "ProcessPoolExecutor",
     "Job",
+    "Actor",
+    "Restart",
+    "batched",
+    "Stream",
     "Settings",
     "Explanation",
     "Health",
@@ -94,6 +102,9 @@ if TYPE_CHECKING:
     from ._engine.current import cancelled
     from ._engine.variables import register_contextvar
     from ._lanes.job import Job
+    from .actors.actor import Actor
+    from .actors.batched import batched
+    from .actors.restart import Restart
     from .ambient import current_runtime, run, to_process, to_thread
     from .errors import (
         Blockage,
@@ -113,6 +124,7 @@ if TYPE_CHECKING:
     )
     from .executor import ProcessPoolExecutor
     from .runtime import Runtime
+    from .streams.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

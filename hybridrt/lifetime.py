@@ -64,7 +64,7 @@ class OpenLanes:
         on_closed: Callable[[], None],
         profile: Profile | None = None,
     ) -> None:
-        self._loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._settings = settings
         self._book = book
         self._foreign = foreign
@@ -94,6 +94,10 @@ class OpenLanes:
         self._sharing = Sharing()
         self._places = Places(loop, settings.own_workers)
         self._thread_posts: set[ThreadPost] = set()
+        self.grace: float = settings.interrupt_grace
+        """Seconds that what is interrupted has to stop."""
+        self.on_leave: set[Callable[[str], asyncio.Task[None] | None]] = set()
+        """Called with the reason before the lanes are closed; each gives what it then still does."""
 
     @property
     def cpu_threads(self) -> ThreadLane:
@@ -101,7 +105,7 @@ class OpenLanes:
         if self._cpu_threads is None:
             settings = self._settings
             self._cpu_threads = ThreadLane(
-                self._loop,
+                self.loop,
                 limit=settings.cpu_threads or settings.processes + 1,
                 idle=settings.thread_idle,
                 numbers=self.numbers,
@@ -133,7 +137,7 @@ class OpenLanes:
         if self.why_closed:
             raise RuntimeClosed(f"no worker processes were started: {self.why_closed}")
         if self._foreign is not None:
-            return ForeignLane(self._loop, self._foreign, self.numbers)
+            return ForeignLane(self.loop, self._foreign, self.numbers)
         if sys.platform == "win32":
             raise HybridrtError(
                 "hybridrt's worker processes need fork and Unix sockets, which this system lacks: threads, the loop "
@@ -141,7 +145,7 @@ class OpenLanes:
             )
         from ._lanes.processes import ProcessLane
 
-        lane = ProcessLane(self._loop, self._book, self._settings, self.numbers, sharing=self._sharing)
+        lane = ProcessLane(self.loop, self._book, self._settings, self.numbers, sharing=self._sharing)
         self.placing.crew = lane.crew
         self._posts = lane.posts
         return lane
@@ -179,7 +183,11 @@ class OpenLanes:
 
     def _open_thread(self) -> ThreadPost:
         post = ThreadPost(
-            self._loop, self.numbers, grace=self._settings.interrupt_grace, on_left=self._thread_left
+            self.loop,
+            self.numbers,
+            grace=self._settings.interrupt_grace,
+            on_left=self._thread_left,
+            without_handles=self.without_handles,
         )
         self._thread_posts.add(post)
         return post
@@ -268,10 +276,13 @@ class OpenLanes:
         self.why_closed = why
         self.loop_calls.close_submit(why)
         self._places.refuse(lambda: RuntimeClosed(f"no worker of its own was opened: {why}"))
+        endings = [task for stop in tuple(self.on_leave) if (task := stop(why)) is not None]
         for lane in self._open():
             lane.close_submit(why)
         try:
             await _all_of([self.loop_calls.close(grace), *(lane.close(grace) for lane in self._open())])
+            if endings:
+                await asyncio.wait(endings, timeout=self._settings.interrupt_grace)
         finally:
             self._on_closed()
             self.placing.close()

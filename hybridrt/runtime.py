@@ -11,7 +11,7 @@ from contextvars import ContextVar, Token
 from importlib import import_module
 from threading import get_ident
 from types import TracebackType
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.explanation import Explanation, explain
@@ -26,12 +26,19 @@ from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job
+from .actors.plan import ActorOptions
+from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
-from .verbs import BoundOptions, LaneName, Verbs, terms_of
+from .verbs import BoundOptions, LaneName, RestartName, Verbs, terms_of
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
+
+if TYPE_CHECKING:
+    from .actors.actor import ActorContext
+    from .scopes import Scope
+    from .streams.stream import Stream
 
 if sys.platform != "win32":
     # Loaded now, not on first use: that takes 20 ms, which the loop would feel.
@@ -178,6 +185,21 @@ class Runtime(Verbs):
             )
         return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs, terms)
 
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        self._check_here()
+        from .streams.stream import open_stream
+
+        return open_stream(
+            self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout
+        )
+
     def share(self, obj: T) -> T:
         """A handle that stands for ``obj`` in the arguments of this runtime's calls, so that it is sent only once.
 
@@ -207,6 +229,8 @@ class Runtime(Verbs):
         weight: float = 1.0,
         key_limit: int | None = None,
         max_queue: int | None = None,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
     ) -> BoundOptions:
         """The same verbs with options; make it once, use it often.
 
@@ -223,6 +247,9 @@ class Runtime(Verbs):
         ``key_limit``  most calls of its key that run at once in a lane. Weight and limit are those that were said last
         ``max_queue``  where so many calls wait in its lane already, raise QueueFull at once (None: the setting of the
                        same name; 0: let any number wait)
+        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
+        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
+                       ``Restart``, which says how often and how soon
 
         Raises ValueError or TypeError for what makes no sense. On somebody else's executor (``processes=executor``)
         only ``deadline`` is of use, and calls there refuse the others with TypeError.
@@ -233,7 +260,28 @@ class Runtime(Verbs):
             timeout=timeout,
             retries=retries,
             terms=terms_of(priority, deadline, key, weight, key_limit, max_queue),
+            replicas=replicas,
+            restart=restart,
         )
+
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        self._check_here()
+        from .actors.opening import actor_of
+
+        lanes = self._open_lanes()
+        most = self.settings.own_workers
+        return actor_of(cls, args, kwargs, options, loop=lanes.loop, open_post=lanes.open_post, most=most)
+
+    def scope(self) -> Scope:
+        """``async with rt.scope() as scope:`` the same verbs; what is started with them ends before the block does.
+
+        The first job that fails cancels the others; failures are raised as an ``ExceptionGroup``.
+        """
+        from .scopes import Scope  # with anyio's task groups, which take 20 ms to import
+
+        return Scope(self)
 
     @overload
     def open(self, file: Any, mode: TextMode = "r", *args: Any, **kwargs: Any) -> TextFile: ...

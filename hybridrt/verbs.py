@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
 from ._core.terms import NO_TERMS, Terms
 from ._lanes.job import Job, ProcessJob, WaitingJob
+from .actors.plan import ActorOptions, require_replicas
+from .actors.restart import Restart, policy_of
+
+if TYPE_CHECKING:
+    from .actors.actor import ActorContext
+    from .streams.stream import Stream
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 LaneName: TypeAlias = Literal["loop", "thread", "process"]
+RestartName: TypeAlias = Literal["never", "on-crash"]
 
 
 class Verbs(ABC):
@@ -35,6 +42,17 @@ class Verbs(ABC):
         terms: Terms | None = None,
     ) -> Job[Any]:
         """Start the call in this lane, or where it belongs, on these terms."""
+
+    @abstractmethod
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        """A stream of what the call yields, in this lane, or where it belongs."""
 
     async def to_thread(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Run ``fn`` in a thread; the caller's context variables travel.
@@ -84,13 +102,58 @@ class Verbs(ABC):
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Job[T]: ...
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Job[Any]:
         """Start ``fn`` now, where ``run`` would, and return its job: a future of the result."""
-        return self._start(None, fn, args, kwargs)
+        return self._kept(self._start(None, fn, args, kwargs))
+
+    def _kept(self, job: Job[T]) -> Job[T]:
+        """This job is handed out; a scope sees to its outcome."""
+        return job
+
+    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ActorContext[T]:
+        """``async with rt.actor(Model, "weights.bin") as model:`` an instance in a worker process of its own.
+
+        ``cls`` is called there, with these arguments; ``await model.predict(x)`` then calls a method, and
+        ``await model.call(Model.predict, x)`` does with its types (``Actor`` says how). A class that is a context
+        manager is entered after it was made and left at the end. The end of the block waits for the calls in flight and
+        ends the worker.
+
+        ``options(lane="thread")`` makes it live in a thread of its own, ``options(replicas=n)`` makes so many
+        instances, each call to the one that has the fewest, ``options(restart="on-crash")`` builds it again where its
+        worker dies, ``options(timeout=...)`` limits each call. Raises TypeError for what is no class.
+        """
+        return self._actor(cls, args, kwargs, ActorOptions())
+
+    @abstractmethod
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        """An actor with these options."""
+
+    @overload
+    def stream(
+        self, fn: Callable[P, AsyncIterable[T]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Stream[T]: ...
+    @overload
+    def stream(self, fn: Callable[P, Iterable[T]], /, *args: P.args, **kwargs: P.kwargs) -> Stream[T]: ...
+    def stream(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Stream[Any]:
+        """What the generator function ``fn``, sync or async, yields in a worker of its own, as an async iterator.
+
+        The worker is a process; a thread where ``fn`` is declared ``@io_bound`` or ``@thread_only``, or with
+        ``options(lane="thread")``, and then it is no async generator function. It starts when the first item is wanted
+        and works ahead from then on: by no more than three batches, each of which ends after 2 ms, 2,048 items or
+        40 kB, or with one item that is large (an array, bytes), which travels without being copied. Items that come
+        slowly come one by one. ``options(timeout=...)`` is for the whole stream, from its first item being wanted to
+        its end.
+
+        Raises TypeError where ``fn`` is no generator function, NotSendable where the call cannot be pickled. ``Stream``
+        says how it ends.
+        """
+        return self._stream(None, fn, args, kwargs)
 
 
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
 
-    __slots__ = ("_lane", "_plain", "_retries", "_terms", "_timeout")
+    __slots__ = ("_lane", "_plain", "_replicas", "_restart", "_retries", "_terms", "_timeout")
 
     def __init__(
         self,
@@ -100,6 +163,8 @@ class BoundOptions(Verbs):
         timeout: float | None,
         retries: int,
         terms: Terms | None = None,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
     ) -> None:
         if lane not in (None, *LANES):
             raise ValueError(f"options(lane={lane!r}): there is no such lane; there are {', '.join(LANES)}")
@@ -107,6 +172,9 @@ class BoundOptions(Verbs):
             raise ValueError(f"options(timeout={timeout!r}) must be a number of seconds, 0 or more")
         if type(retries) is not int or retries < 0:
             raise ValueError(f"options(retries={retries!r}) must be a whole number, 0 or more")
+        require_replicas(replicas)
+        self._replicas = replicas
+        self._restart = policy_of(restart)
         self._plain = plain
         self._lane = lane
         self._timeout = timeout
@@ -125,6 +193,8 @@ class BoundOptions(Verbs):
             raise ValueError(
                 f"options(lane={self._lane!r}).to_{lane}(...) contradicts itself: use run or submit"
             )
+        if self._replicas > 1 or self._restart is not None:
+            raise ValueError("options(replicas=..., restart=...) are for actors: a call has no instance")
         job = self._plain._start(lane or self._lane, fn, args, kwargs, self._terms)
         if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
@@ -132,6 +202,49 @@ class BoundOptions(Verbs):
             handle = job.get_loop().call_later(self._timeout, _expire, job, self._timeout)
             job.add_done_callback(lambda _: handle.cancel())
         return job
+
+    def _kept(self, job: Job[T]) -> Job[T]:
+        return self._plain._kept(job)
+
+    def _refuse_terms(self, what: str) -> None:
+        if self._terms is not None:
+            raise ValueError(
+                f"options(priority=, deadline=, key=, max_queue=) are for calls: {what} has a worker of its own, for "
+                "which nobody else waits"
+            )
+
+    def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ActorContext[T]:
+        """As ``Runtime.actor``, with these options."""
+        if self._retries:
+            raise ValueError(
+                "options(retries=...) is not for actors: a method may have changed its instance before the worker died"
+            )
+        self._refuse_terms("an actor")
+        lane: Any = self._lane or PROCESS
+        options = ActorOptions(
+            lane=lane, replicas=self._replicas, restart=self._restart, timeout=self._timeout
+        )
+        return self._actor(cls, args, kwargs, options)
+
+    def _actor(
+        self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
+    ) -> ActorContext[T]:
+        return self._plain._actor(cls, args, kwargs, options)
+
+    def _stream(
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        timeout: float | None = None,
+    ) -> Stream[Any]:
+        if self._retries:
+            raise ValueError(
+                "options(retries=...).stream(...): a stream cannot be run again, for items of it are used"
+            )
+        self._refuse_terms("a stream")
+        return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
 
 
 def terms_of(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -136,6 +138,34 @@ def test_pipeline_holds_a_few_files_at_a_time(tmp_path: Path, loop: str) -> None
     assert len(lines) == 3
 
 
+@on_each_loop
+def test_stream_rows_leaves_the_loop_free_and_the_file_closed(tmp_path: Path, loop: str) -> None:
+    lines, errors = run(
+        tmp_path, EXAMPLES / "stream_rows.py", "--rows", "20000", loop=loop, TMPDIR=str(tmp_path)
+    )
+    assert not errors
+    assert re.match(r"worker \d+: closed the file at byte \d", lines[0])
+    assert re.match(r"process \d+: 20,000 rows in [\d.]+ s: [\d,]+ rows/s$", lines[1])
+    means = [re.fullmatch(r"  (\S+) +([\d.]+) °C in the mean of ([\d,]+) rows", line) for line in lines[2:6]]
+    found = [(row[1], float(row[2]), int(row[3].replace(",", ""))) for row in means if row]
+    assert [name for name, _, _ in found] == ["Aachen", "Bergen", "Cádiz", "Debrecen"]
+    assert all(11 < mean < 13 for _, mean, _ in found)
+    assert sum(count for _, _, count in found) == 20_000
+    assert re.match(r"the event loop turned \d\d+ times meanwhile$", lines[6])
+    assert not list(tmp_path.iterdir())
+
+
+def test_stream_rows_may_stop_early(tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("station,day,celsius\n" + "Aachen,1,10.0\n" * 100_000)
+    lines, errors = run(tmp_path, EXAMPLES / "stream_rows.py", "table.csv", "--first", "3")
+    assert not errors
+    closed = re.fullmatch(r"worker \d+: closed the file at byte ([\d,]+)", lines[0])
+    assert closed, lines
+    assert int(closed[1].replace(",", "")) < table.stat().st_size / 2
+    assert re.match(r"process \d+: 3 rows", lines[1])
+
+
 def _words(text: bytes) -> list[tuple[int, bytes]]:
     return [(count, word) for word, count in Counter(text.split()).most_common()]
 
@@ -159,6 +189,41 @@ def test_pipeline_says_what_is_wrong(tmp_path: Path, args: list[str], complaint:
     assert complaint in errors
     assert "Traceback" not in errors
     assert not lines
+
+
+@on_each_loop
+def test_model_server_answers_many_at_once(tmp_path: Path, loop: str) -> None:
+    pytest.importorskip("uvicorn")
+    args = ("--load", "0.5", "--clients", "64")
+    lines, errors = run(tmp_path, EXAMPLES / "model_server.py", *args, loop=loop, REPLICAS="2")
+    assert not errors
+    assert lines[0] == "64 clients, 2 x the model"
+    rows = [re.fullmatch(r"(.+): (\d+) answers/s, the slowest after (\d+) ms", line) for line in lines[1:]]
+    rates = {row[1]: int(row[2]) for row in rows if row}
+    assert list(rates) == ["one at a time", "batched"], lines
+    assert rates["batched"] > rates["one at a time"] > 0
+
+
+async def test_model_server_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    httpx = pytest.importorskip("httpx")
+    pytest.importorskip("uvicorn")
+    monkeypatch.syspath_prepend(EXAMPLES)
+    import model_server  # type: ignore[import-not-found]
+
+    async with model_server.lifespan(model_server.app) as state:
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await model_server.app(scope | {"state": state}, receive, send)
+
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://here") as client:
+            texts = ["", *(f"text {number}" for number in range(40))]
+            empty, *answers = await asyncio.gather(
+                *[client.get("/language", params={"text": text}) for text in texts]
+            )
+    assert (empty.status_code, empty.text) == (400, "a text is needed")
+    for text, answer in zip(texts[1:], answers, strict=True):
+        assert answer.json()["text"] == text
+        assert answer.json()["language"] in model_server.LANGUAGES
 
 
 @pytest.mark.parametrize("name", ["background_thread.py", "cpu_tasks.py"])

@@ -275,7 +275,9 @@ async def test_its_death_fails_what_ran_what_waited_and_what_comes(coroutines: b
             call(post, work.double, 2),
         )
         large = call(post, work.count_of, [0] * 300_000)
-        with pytest.raises(WorkerCrashed, match=r"die was lost.*what lived in this worker is gone") as caught:
+        with pytest.raises(
+            WorkerCrashed, match=r"die was lost.*what lived in this worker, which was.* gone"
+        ) as caught:
             await running
         assert (caught.value.attempts, caught.value.pid) == (1, pid)
         for job in behind if not coroutines else []:

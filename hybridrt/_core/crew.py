@@ -84,7 +84,7 @@ class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
     __slots__ = (
-        "is_leaving", "load", "own", "places", "progress", "serves_coroutines", "under_way", "worker"
+        "is_leaving", "load", "own", "places", "progress", "retaken", "serves_coroutines", "under_way", "worker"
     )  # fmt: skip
 
     def __init__(self, worker: Any) -> None:
@@ -96,6 +96,7 @@ class Seat(Generic[C]):
         self.is_leaving: bool = False  # gets nothing more
         self.places: int = -1  # calls that it may still be given; negative: as many as come
         self.own: OrderedDict[int, C] | None = None  # a resident's: what waits for it, by number, in order
+        self.retaken: int = 0  # a resident's: the last call that was written ahead to it and taken back
 
 
 class Crew(Generic[C]):
@@ -348,6 +349,7 @@ class Crew(Generic[C]):
         if call.home is not None:
             call.home.own[call.number] = call
             call.home.own.move_to_end(call.number, last=False)
+            call.home.retaken = max(call.home.retaken, call.number)
         else:
             (self.coroutines if call.is_coroutine else self.calls).appendleft(call)
 

@@ -182,16 +182,26 @@ class FunctionBook:
 
 def kind_of(fn: Callable[..., Any]) -> str:
     """``coroutine``, ``generator`` (sync or async) or ``plain``; looks through partials, methods and ``__call__``."""
-    call = fn
-    while isinstance(call, functools.partial):
-        call = call.func
-    if not inspect.isroutine(call) and not isinstance(call, type):
-        call = type(call).__call__
+    call = _called_by(fn)
     if inspect.iscoroutinefunction(call):
         return COROUTINE
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
         return GENERATOR
     return PLAIN
+
+
+def is_async_generator(fn: Callable[..., Any]) -> bool:
+    """Whether ``fn`` is an async generator function, as ``kind_of`` looks at it."""
+    return inspect.isasyncgenfunction(_called_by(fn))
+
+
+def _called_by(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """The function that runs where ``fn`` is called."""
+    while isinstance(fn, functools.partial):
+        fn = fn.func
+    if not inspect.isroutine(fn) and not isinstance(fn, type):
+        return type(fn).__call__
+    return fn
 
 
 def name_of(fn: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable
+from math import inf
 
 from .crew import AHEAD_SECONDS, CALL_SECONDS, MOST_AHEAD, STUCK_SECONDS, C, Crew, Seat
 
@@ -61,7 +62,7 @@ def give_out(seats: Iterable[Seat[C]], now: float) -> list[tuple[Seat[C], list[C
         if seat.serves_coroutines:
             batch = _all_ready(seat, now)
         elif not seat.under_way or (seat.load <= AHEAD_SECONDS / 2 and now - seat.progress < STUCK_SECONDS):
-            batch = _fill(seat, now)
+            batch = _fill(seat, seat.own, now)
         else:
             continue
         if batch:
@@ -80,14 +81,25 @@ def _next(seat: Seat[C]) -> C | None:
     return None
 
 
-def _fill(seat: Seat[C], now: float) -> list[C]:
+def _fill(seat: Seat[C], own: OrderedDict[int, C], now: float) -> list[C]:
     batch: list[C] = []
+    under_way = seat.under_way
+    load = seat.load
+    if not under_way:
+        seat.progress = now
     while (call := _next(seat)) is not None:
-        cost = _cost(seat, call)
-        if seat.under_way and (seat.load + cost > AHEAD_SECONDS or len(seat.under_way) >= MOST_AHEAD):
+        cost = call.timing.expected + CALL_SECONDS
+        if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
             break
-        _hand(seat, call, cost, now if not seat.under_way else seat.progress)
+        number = call.number
+        own.pop(number)
+        load += cost
+        under_way[number] = call
+        call.cost = cost
+        call.seat = seat
         batch.append(call)
+    seat.load = load
+    _wear(seat, len(batch))
     return batch
 
 
@@ -100,7 +112,11 @@ def _all_ready(seat: Seat[C], now: float) -> list[C]:
 
 
 def _cost(seat: Seat[C], call: C) -> float:
-    return 0.0 if seat.serves_coroutines else call.timing.expected + CALL_SECONDS
+    if seat.serves_coroutines:
+        return 0.0
+    # What was taken back is not written ahead again, nor anything behind it. Its first frame is with the worker still,
+    # and there the token of its second one would let it run, in front of those that were to come before it.
+    return inf if call.number <= seat.retaken else call.timing.expected + CALL_SECONDS
 
 
 def _hand(seat: Seat[C], call: C, cost: float, now: float) -> None:
@@ -111,5 +127,9 @@ def _hand(seat: Seat[C], call: C, cost: float, now: float) -> None:
     seat.under_way[call.number] = call
     call.cost = cost
     call.seat = seat
-    if seat.places > 1:
-        seat.places -= 1  # the last one is left for its life after this: a resident is never worn out
+    _wear(seat, 1)
+
+
+def _wear(seat: Seat[C], count: int) -> None:
+    if seat.places > 1:  # the last one is left for its life after this: a resident is never worn out
+        seat.places = max(1, seat.places - count)

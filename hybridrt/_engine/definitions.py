@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from .instances import FarMethod
 from .packing import Outgrown, pack_any
 from .parcel import dumps, fixed_state, is_importable, same_state
 
@@ -91,7 +92,7 @@ class Definitions:
             ref = weakref.ref(fn, self._forgetter(id(fn)))
         except TypeError:
             return None
-        if is_importable(fn):
+        if type(fn) is FarMethod or is_importable(fn):
             definition = Definition(next(self._numbers), next(self._versions), dumps(fn))
             state = _IMPORTABLE
         elif not isinstance(fn, FunctionType):

@@ -15,7 +15,7 @@ from . import anatomy, parcel, relay, shares, wire
 from .conditions import ANY_TERMS, ArenaTerms
 from .context import within
 from .output import outlet
-from .packing import PLAIN, PROTOCOL, Outgrown, pack_any
+from .packing import PLAIN, PROTOCOL, Outgrown, Ready, pack_any
 from .ring import Ring
 
 if TYPE_CHECKING:
@@ -194,6 +194,18 @@ class Desk:
         if len(modules) > self.modules_known:
             self._tell_needs(micros)
 
+    def tell_next_at_once(self) -> None:
+        """The next answer is not to be held, whatever call is at hand."""
+        self.holds_answers = True
+        self._held_since = -1.0
+
+    def send_part(self, number: int, payload: bytes) -> None:
+        """Send this ahead of the answer to the call of that number. Any thread, while that call does not answer."""
+        try:
+            self.channel.sendall(wire.pack(wire.PART, number, 0, payload))
+        except OSError:
+            pass  # the parent has gone; the answer, or the end of the channel, ends this
+
     def tell_held(self) -> None:
         """Tell the parent of the answers that are held; before this process waits."""
         self._send(wire.pack(wire.HELD, 0, 0))
@@ -231,6 +243,8 @@ class Desk:
         """The answer's kind and payload for a result, or for its failure to be pickled."""
         if type(result) in PLAIN:  # as pack_any, which is three Python frames away
             return wire.RESULT, dumps(result, PROTOCOL)
+        if type(result) is Ready:
+            return wire.RESULT, result.data
         return self._pack(result, self._pack_or_load_up)
 
     def pack_part(self, result: object) -> tuple[int, bytes]:
@@ -249,14 +263,18 @@ class Desk:
         except MemoryError as exc:
             return self.pack_failure(exc)
         except Exception as exc:
-            from .culprit import find_culprit, reason_of
+            return wire.UNSENDABLE, self.pack_refusal(result, exc)
 
-            culprit = find_culprit(result, root="result", dumps=parcel.dumps_by_value)
-            if culprit is None:
-                where, reason = "result", reason_of(exc)
-            else:
-                where, reason = culprit.path, f"{culprit.path}: {culprit.explain()}"
-            return wire.UNSENDABLE, parcel.dumps((where, reason))
+    def pack_refusal(self, result: object, exc: Exception, root: str = "result") -> bytes:
+        """What in ``result`` cannot be pickled, and why, as the payload of an answer; ``root`` is its name there."""
+        from .culprit import find_culprit, reason_of
+
+        culprit = find_culprit(result, root=root, dumps=parcel.dumps_by_value)
+        if culprit is None:
+            where, reason = root, reason_of(exc)
+        else:
+            where, reason = culprit.path, f"{culprit.path}: {culprit.explain()}"
+        return parcel.dumps((where, reason))
 
     def pack_failure(self, exc: BaseException) -> tuple[int, bytes]:
         """The answer's kind and payload for an exception of the user's code, without the engine's frames on top."""

@@ -46,6 +46,15 @@ class Outgrown(Exception):
     """This is not to be pickled here and now: it is cargo."""
 
 
+class Ready:
+    """A result that is pickled already."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes = data
+
+
 def pack(call: tuple[Any, ...]) -> bytes:
     """A call as bytes, as ``parcel.dumps`` makes them; raises Outgrown where they would be too many for the loop."""
     if len(call) == 2:

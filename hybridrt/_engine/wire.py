@@ -40,6 +40,7 @@ READY = 21  # the initializer has run
 NOT_READY = 22  # it failed, and this worker leaves; payload: the packed exception
 NEEDED = 23  # modules that a call had to import (needs.py); payload: their pickled names
 RELEASED = 24  # in both directions: these blocks of the receiver's arenas are viewed no more (cargo.py)
+PART = 25  # what comes ahead of the answer to this call, as the call has it (producer.py)
 HELD = 30  # answers are held in the ring (ring.py)
 CARGO = 0x40  # added to the kind of a call or result: the payload is a manifest (manifest.py)
 AFTER_OUTPUT = (

@@ -156,9 +156,9 @@ class Worker:
         return self._coroutines(self._desk, frame)
 
 
-_WHOLE_OR_NOT = ("logging", "hybridrt._engine.arenas", "hybridrt._engine.berth")
+_WHOLE_OR_NOT = ("logging", "hybridrt._engine.arenas", "hybridrt._engine.berth", "hybridrt._engine.producer")
 """Modules none of whose functions is interrupted. Logging's locks are taken at a fork, too, where an exception is only
-printed; the other two keep books of memory that is shared."""
+printed; two others keep books of memory that is shared, and the last has a lock that a thread of its own waits for."""
 
 
 def _is_delicate(at: FrameType | None) -> bool:

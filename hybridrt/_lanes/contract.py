@@ -78,6 +78,11 @@ class Post(Protocol):
         """Where it is."""
         ...
 
+    @property
+    def gone(self) -> Callable[[str], Exception] | None:
+        """Once the worker has died: makes the error for a call of this name. Else None."""
+        ...
+
     def submit(
         self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Job[Any]:

@@ -61,6 +61,7 @@ class ProcessJob(Job[T]):
         "crashes",
         "definition",
         "fn",
+        "hear_part",
         "home",
         "instead",
         "is_coroutine",
@@ -86,6 +87,8 @@ class ProcessJob(Job[T]):
 
     timing: Timing
     """What is known of how long it will take: nothing, where its arguments are large."""
+    hear_part: Callable[[bytes | memoryview], None]
+    """Set where parts may come ahead of the answer: takes in each, which is overwritten afterwards."""
     instead: tuple[Callable[..., None], *tuple[Any, ...]]
     """Set where the caller did not ask for a process: what runs the call where nothing needs to be sent, and its
     arguments after this job."""

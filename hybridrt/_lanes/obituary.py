@@ -93,7 +93,7 @@ def crash_report(
 
 def _again(job: ProcessJob[Any]) -> str:
     if job.home is not None:
-        return "what lived in this worker is gone: it was one of its own, so nobody takes its place"
+        return "what lived in this worker, which was somebody's own, is gone with it"
     if job.crashes > 1:
         return (
             f"the worker is replaced; this call has now been run {job.crashes} times, and each time its worker died, "

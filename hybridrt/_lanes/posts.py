@@ -17,7 +17,8 @@ from .._core.crew import Crew, Seat
 from .._core.function import COROUTINE, GENERATOR, Function
 from .._engine.child import Child
 from .._engine.staff import FAREWELL_SECONDS
-from ..errors import WorkerCrashed, WorkerStartError
+from ..errors import WorkerStartError
+from .contract import LEFT
 from .counters import Counters
 from .job import Job, LargeJob, ProcessJob
 from .obituary import Death, given_up, left_behind, refused_call
@@ -40,6 +41,10 @@ def _nothing() -> None:
     pass
 
 
+def _left(name: str) -> Exception:
+    return refused_call(name, LEFT)
+
+
 class ProcessPost:
     """One worker process that is nobody else's. Belongs to the loop's thread."""
 
@@ -54,7 +59,7 @@ class ProcessPost:
         """Called when it has died and was not given up."""
         self.on_free: Callable[[], None] = _nothing
         """Called when the worker is of the pool again, or has gone."""
-        self.gone: Callable[[str], WorkerCrashed] | None = None
+        self.gone: Callable[[str], Exception] | None = None
         """Makes the error for a call of this name, once the worker has died."""
         self.is_left: bool = False
         self.news: asyncio.Future[None] | None = None
@@ -73,7 +78,8 @@ class ProcessPost:
 
         Calls run one at a time in their order. At a post for coroutines all run on the worker's event loop: coroutine
         functions side by side, the others one after the other. Raises WorkerCrashed where the worker has died,
-        RuntimeClosed where the post was given up, TypeError for a coroutine function at a post that is not for them.
+        RuntimeClosed where the post was given up or the runtime left, TypeError for a coroutine function at a post
+        that is not for them.
         """
         if self.gone is not None:
             raise self.gone(function.name)
@@ -131,6 +137,7 @@ class Posts:
         self.submit: Callable[..., Job[Any]] = submit
         self._posts: dict[_Seat, ProcessPost] = {}
         self._is_forsaken = False
+        self._is_closing = False
 
     async def open(
         self,
@@ -206,7 +213,7 @@ class Posts:
         """This resident has died, and what was bound to it fails."""
         child: Child = seat.worker
         post = self._posts.pop(seat)
-        post.gone = left_behind(child, death)
+        post.gone = _left if self._is_closing else left_behind(child, death)
         waiting = list((seat.own or {}).values())
         if seat.own:
             seat.own.clear()
@@ -218,7 +225,7 @@ class Posts:
             job.let_go()
         self._tell(post)
         post.on_free()
-        if not post.is_left:
+        if not post.is_left and not self._is_closing:
             self._loop.call_soon(post.on_death)
 
     def _tell(self, post: ProcessPost | None) -> None:
@@ -245,7 +252,8 @@ class Posts:
                 self._workforce.dismiss(seat.worker)
 
     def abandon_all(self) -> None:
-        """Fail and stop whatever is bound to a resident and not done; a second time is harmless."""
+        """The lane is left: fail and stop whatever is bound to a resident and not done. A second time is harmless."""
+        self._is_closing = True
         for seat in self._crew.residents:
             self._abandon(seat)
 

@@ -8,6 +8,7 @@ from math import inf
 from typing import Any, Literal
 
 from .._core.function import COROUTINE, Function
+from .._engine import shares
 from ..errors import RuntimeClosed
 from .job import Job
 from .threads import ThreadLane
@@ -17,6 +18,8 @@ class ThreadPost:
     """One thread that is nobody else's, from its first call on. Belongs to the loop's thread."""
 
     lane: Literal["thread"] = "thread"
+    gone: None = None
+    """A thread does not die."""
 
     def __init__(
         self,
@@ -25,8 +28,13 @@ class ThreadPost:
         *,
         grace: float,
         on_left: Callable[[ThreadPost], None],
+        without_handles: Callable[[tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]],
     ) -> None:
-        """``grace``: seconds that a stopped call is waited for. ``on_left`` is called once, when it is given up."""
+        """``grace``: seconds that a stopped call is waited for. ``on_left`` is called once, when it is given up.
+
+        ``without_handles`` puts what was shared in the place of its handles.
+        """
+        self._without_handles = without_handles
         self.threads: ThreadLane = ThreadLane(
             loop, limit=1, idle=inf, numbers=numbers, name="own-thread", owner="its actor or stream"
         )
@@ -46,6 +54,8 @@ class ThreadPost:
             raise TypeError(
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread"
             )
+        if shares.in_use:
+            args, kwargs = self._without_handles(args, kwargs)
         job = self.threads.submit(function, fn, args, kwargs)
         self._jobs.add(job)
         job.add_done_callback(self._jobs.discard)

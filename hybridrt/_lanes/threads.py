@@ -335,7 +335,9 @@ class ThreadLane:
         self._closed = self._closed or LEFT
         try:
             if self._has_work:
-                self._emptied = self._loop.create_future()
+                self._emptied = (
+                    self._emptied or self._loop.create_future()
+                )  # it may be closed from two sides at once
                 await asyncio.wait([self._emptied], timeout=grace)
         finally:
             if self._growth is not None:
@@ -345,7 +347,7 @@ class ThreadLane:
             for _ in self._threads:
                 self._exchange.put(None)
         if not self._open and self._threads:
-            self._left = self._loop.create_future()
+            self._left = self._left or self._loop.create_future()
             await asyncio.wait([self._left], timeout=1.0)
 
     def _refuse_waiting(self) -> None:

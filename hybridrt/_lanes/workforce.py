@@ -190,6 +190,10 @@ class Workforce:
             pass  # whatever a worker says, its lane looks for what it holds
         elif frame.kind == wire.RELEASED:
             child.side.released(frame.payload)
+        elif frame.kind == wire.PART:
+            job = self.seats[child].under_way.get(frame.number)
+            if job is not None and not job.done():
+                job.hear_part(frame.payload)
         elif self._setup is not None and self._setup.ended(child):
             if frame.kind == wire.NOT_READY:
                 self._on_broken(self._setup.has_raised(frame))

@@ -2,7 +2,7 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import assert_type
@@ -27,6 +27,27 @@ def parse(text: str) -> list[str]:
 @hybridrt.io_bound
 def load(path: str, encoding: str = "utf-8") -> str:
     return path + encoding
+
+
+def rows(path: str, *, skip: int = 0) -> Iterator[list[str]]:
+    yield [path] * skip
+
+
+def some(path: str) -> Iterable[float]:
+    yield 1.0
+
+
+def numbered(path: str) -> Generator[tuple[int, str], None, bool]:
+    yield 1, path
+    return True
+
+
+async def lines(url: str) -> AsyncIterator[bytes]:
+    yield url.encode()
+
+
+async def events(url: str) -> AsyncGenerator[dict[str, int], None]:
+    yield {url: 1}
 
 
 async def main() -> float:
@@ -61,6 +82,26 @@ async def options_change_no_type(rt: hybridrt.Runtime) -> None:
     assert_type(await quick.run(fetch, "x"), bytes)
     assert_type(quick.submit(size, "x"), hybridrt.Job[int])
     assert_type(quick.submit(fetch, "x"), hybridrt.Job[bytes])
+
+
+async def a_stream_gives_what_its_generator_yields(rt: hybridrt.Runtime) -> None:
+    assert_type(rt.stream(rows, "x", skip=1), hybridrt.Stream[list[str]])
+    assert_type(rt.stream(some, "x"), hybridrt.Stream[float])
+    assert_type(rt.stream(numbered, "x"), hybridrt.Stream[tuple[int, str]])
+    assert_type(rt.stream(lines, "x"), hybridrt.Stream[bytes])
+    assert_type(rt.options(lane="process").stream(events, "x"), hybridrt.Stream[dict[str, int]])
+    async for row in rt.stream(rows, "x"):
+        assert_type(row, list[str])
+    async with rt.stream(lines, "x") as stream:
+        assert_type(stream, hybridrt.Stream[bytes])
+        assert_type(await anext(stream), bytes)
+        async for line in stream:
+            assert_type(line, bytes)
+    rt.stream(rows, 1)  # error
+    rt.stream(rows, "x", skip="1")  # error
+    rt.stream(lines)  # error
+    rt.stream(main)  # error
+    rt.stream(rows("x"))  # error
 
 
 async def the_ambient_functions_are_typed_alike() -> None:
@@ -140,3 +181,44 @@ async def wrong_arguments_are_errors(rt: hybridrt.Runtime) -> None:
 def wrong_settings_are_errors(rt: hybridrt.Runtime) -> None:
     hybridrt.Runtime(threads="many")  # error
     rt.options(lane="nowhere")  # error
+
+
+class Model:
+    def __init__(self, path: str, *, size: int = 1) -> None:
+        self.path = path
+
+    def predict(self, x: float, *, digits: int = 2) -> str:
+        return f"{x:.{digits}f}"
+
+    async def fetch(self, url: str) -> bytes:
+        return url.encode()
+
+    @hybridrt.batched(max_size=8, max_delay=0.01)
+    def score(self, texts: list[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+    @hybridrt.batched()
+    async def score_later(self, texts: list[str]) -> list[float]:
+        return [1.0 for _ in texts]
+
+
+async def an_actor_is_made_of_a_class_and_its_arguments(rt: hybridrt.Runtime) -> None:
+    async with rt.actor(Model, "weights", size=2) as model:
+        assert_type(model, hybridrt.Actor[Model])
+        assert_type(await model.call(Model.predict, 1.0, digits=3), str)
+        assert_type(await model.call(Model.fetch, "x"), bytes)
+        assert_type(await model.call(Model.score, "x"), float)
+        assert_type(await model.call(Model.score_later, "x"), float)
+        await model.predict(1.0)
+        await model.call(Model.predict, "x")  # error
+        await model.call(Model.score, ["x"])  # error
+        await model.call(str.upper)  # error
+    policy = hybridrt.Restart(most=3, within=60.0, backoff=0.1, longest=5.0)
+    async with rt.options(replicas=2, restart=policy, timeout=1.0).actor(Model, "weights") as model:
+        assert_type(model, hybridrt.Actor[Model])
+    rt.options(restart="on-crash").actor(Model, "weights")
+    rt.options(restart="always")  # error
+    rt.actor(Model, 1)  # error
+    rt.actor(Model)  # error
+    hybridrt.batched(8)  # error
+    assert_type(Model("w").score("x"), float)

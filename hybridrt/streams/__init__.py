@@ -1,0 +1,1 @@
+"""Many values in the place of one: what stands on the lanes."""
