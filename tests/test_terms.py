@@ -320,7 +320,7 @@ async def test_what_cannot_make_it_any_more_is_dropped_before_its_deadline(lane:
         with pytest.raises(DeadlineExceeded, match="its calls take") as caught:
             await tight
         assert caught.value.takes is not None
-    assert caught.value.takes >= 0.05
+        assert caught.value.takes >= 0.05
         assert not caught.value.is_started
 
 
@@ -332,16 +332,17 @@ def entry_of(one: OneWorker, job: hybridrt.Job[Any]) -> Any:
 
 async def test_what_runs_at_its_deadline_is_stopped(lane: str, tmp_path: Path) -> None:
     async with one_worker(lane, tmp_path) as one:
+        await one.submit("warm")
         gate, begun = tmp_path / "gate", tmp_path / "begun"
-        job = one.rt.options(lane=one.lane, deadline=0.3).submit(work.wait_for_file, str(gate), str(begun))
+        job = one.rt.options(lane=one.lane, deadline=0.5).submit(work.wait_for_file, str(gate), str(begun))
         await exists(begun)
-        with pytest.raises(DeadlineExceeded, match="did not end in the 300 ms that it had") as caught:
+        with pytest.raises(DeadlineExceeded, match="did not end in the 500 ms that it had") as caught:
             await job
         assert caught.value.is_started
         if lane == "thread":
             gate.touch()  # nothing can stop it
         await one.submit("next")  # its worker is free
-        assert one.ran() == ["next"]
+        assert one.ran() == ["warm", "next"]
 
 
 async def test_a_coroutine_on_the_loop_is_cancelled_at_its_deadline() -> None:
@@ -477,10 +478,22 @@ async def test_calls_for_which_workers_are_free_do_not_count_as_waiting(lane: st
         await asyncio.gather(*jobs)
 
 
+async def test_a_key_that_floods_does_not_shut_the_door_to_another(lane: str, tmp_path: Path) -> None:
+    async with one_worker(lane, tmp_path, max_queue=8) as one:
+        async with one.busy():
+            flood = [one.submit("flood", key="flood") for _ in range(8)]
+            with pytest.raises(QueueFull):
+                one.submit("refused", key="flood")
+            others = [one.submit("other", key="other") for _ in range(4)]
+            with pytest.raises(QueueFull):
+                one.submit("refused", key="other")
+        await asyncio.gather(*flood, *others)
+
+
 async def test_a_refused_call_leaves_nothing_behind(lane: str, tmp_path: Path) -> None:
     async with one_worker(lane, tmp_path) as one:
         async with one.busy():
-            first = one.submit("first")
+            first = one.submit("first", key="k")
             for _ in range(100):
                 with pytest.raises(QueueFull):
                     one.submit("refused", max_queue=1, key="k", deadline=LONG)

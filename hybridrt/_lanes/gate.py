@@ -84,8 +84,9 @@ class Gate:
         most = self.most_waiting if terms is None or terms.max_queue is None else terms.max_queue
         if not most or waiting < most + max(0, free):
             return
-        if terms is not None and terms.key is not None and isinstance(calls, Queue):
-            mine, part = calls.share_of(terms.key, most)
+        if terms is not None and terms.key is not None:
+            no_keys = 0, max(1, most // 2)
+            mine, part = calls.share_of(terms.key, most) if isinstance(calls, Queue) else no_keys
             if mine < part:
                 return
         self._counters.refused += 1
