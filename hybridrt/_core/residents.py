@@ -88,7 +88,7 @@ def _fill(seat: Seat[C], own: OrderedDict[int, C], now: float) -> list[C]:
     if not under_way:
         seat.progress = now
     while (call := _next(seat)) is not None:
-        cost = call.timing.expected + CALL_SECONDS
+        cost = _cost(seat, call)
         if under_way and (load + cost > AHEAD_SECONDS or len(under_way) >= MOST_AHEAD):
             break
         number = call.number

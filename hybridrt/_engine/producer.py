@@ -68,8 +68,8 @@ def _end_all() -> None:
         _, producer = open_producers.popitem()
         try:
             producer.close()
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+        except BaseException as exc:
+            sys.excepthook(type(exc), exc, exc.__traceback__)
 
 
 class Producer:
