@@ -74,7 +74,7 @@ class ThreadQueue:
             most_waiting=most_waiting,
             withdraw=lambda entry: self._calls.discard(entry.call.number),
             on_room=self._feed_soon,
-            on_dropped=lambda _: on_gone(),
+            on_dropped=self._dropped,
         )
         self._calls: Queue[ThreadJob[Any]] = self._gate.queue(self.accounts)
 
@@ -179,7 +179,11 @@ class ThreadQueue:
         """It leaves the queue; one that is with a thread keeps it, and its places, until it ends."""
         if self._calls.discard(job.number):
             self._counters.cancelled += 1
-            self._on_gone()
+            self._dropped(job)
+
+    def _dropped(self, job: Any) -> None:
+        del job.work  # its arguments may go
+        self._on_gone()
 
     def drop_all(self) -> list[ThreadJob[Any]]:
         """Nobody waits any more; those who did."""
