@@ -23,6 +23,7 @@ def parse(text: str) -> list[str]:
     return text.split()
 
 
+@hybridrt.limit(4)
 @hybridrt.io_bound
 def load(path: str, encoding: str = "utf-8") -> str:
     return path + encoding
@@ -74,6 +75,9 @@ async def a_coroutine_function_gives_what_it_returns(rt: hybridrt.Runtime) -> No
 
 async def options_change_no_type(rt: hybridrt.Runtime) -> None:
     quick = rt.options(lane="process")
+    of_one = rt.options(priority=1, deadline=2.0, key="a", weight=2, key_limit=3, max_queue=4)
+    assert_type(await of_one.run(size, "x"), int)
+    assert_type(of_one.submit(fetch, "x"), hybridrt.Job[bytes])
     assert_type(await quick.run(size, "x"), int)
     assert_type(await quick.run(fetch, "x"), bytes)
     assert_type(quick.submit(size, "x"), hybridrt.Job[int])
