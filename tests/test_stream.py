@@ -35,6 +35,8 @@ WAYS: dict[str, tuple[LaneName, bool]] = {
 }
 
 
+# Nothing of it is the loop's: one is enough.
+on_one_loop = pytest.mark.asyncio(loop_factories=["asyncio"])
 in_process_and_thread = pytest.mark.parametrize("lane", ["process", "thread"])
 
 
@@ -100,6 +102,7 @@ async def test_everything_arrives_in_order() -> None:
             assert await all_of(stream) == []
 
 
+@on_one_loop
 async def test_methods_partials_and_lambdas_are_streamed_too() -> None:
     reader = yielding.Reader(["a", "b"])
     async with Runtime(processes=1) as rt:
@@ -109,6 +112,7 @@ async def test_methods_partials_and_lambdas_are_streamed_too() -> None:
         assert await all_of(rt.stream(lambda: (yield "lambda"))) == ["lambda"]
 
 
+@on_one_loop
 async def test_an_item_is_as_it_was_when_it_was_yielded() -> None:
     async with Runtime(processes=1) as rt:
         assert await all_of(rt.stream(yielding.one_list, 100)) == [[number] for number in range(100)]
@@ -125,6 +129,7 @@ async def test_arrays_arrive_without_a_copy_and_their_memory_is_used_again() -> 
         assert [item[7] for item in kept] == list(range(5))
 
 
+@on_one_loop
 async def test_large_arguments_and_shared_ones_travel() -> None:
     big = list(range(100_000))
     async with Runtime(processes=1) as rt:
@@ -226,6 +231,7 @@ async def test_an_exception_arrives_as_itself_after_the_items() -> None:
             assert await all_of(source("numbers", 3)) == [0, 1, 2]
 
 
+@on_one_loop
 async def test_wrong_arguments_are_told_by_the_function() -> None:
     async with Runtime(processes=1) as rt:
         for source in (rt, rt.options(lane="thread")):
@@ -233,6 +239,7 @@ async def test_wrong_arguments_are_told_by_the_function() -> None:
                 await all_of(source.stream(yielding.numbers))  # type: ignore[call-overload]
 
 
+@on_one_loop
 async def test_an_item_that_cannot_travel_comes_after_those_that_can() -> None:
     async with in_each_way("process", "process-async") as sources:
         for source in sources:
@@ -249,6 +256,7 @@ async def test_an_item_that_cannot_travel_comes_after_those_that_can() -> None:
             assert await all_of(stream) == []
 
 
+@on_one_loop
 async def test_what_is_no_stream_is_refused_at_the_call() -> None:
     async with Runtime(processes=1) as rt:
         with pytest.raises(TypeError, match=r"range is no generator function.* run, .* map"):
@@ -275,6 +283,7 @@ async def test_what_is_no_stream_is_refused_at_the_call() -> None:
         rt.stream(yielding.numbers, 1)
 
 
+@on_one_loop
 async def test_it_runs_where_it_is_declared_to() -> None:
     me = os.getpid()
     async with Runtime(processes=1) as rt:
@@ -422,6 +431,7 @@ async def test_what_is_raised_at_the_closing_is_told_who_closes() -> None:
                     await anext(rows)
 
 
+@on_one_loop
 async def test_a_generator_that_goes_on_is_killed(tmp_path: Path) -> None:
     async with in_each_way("process", grace=0.05) as [source]:
         stream, begun, ended = tidy(source, tmp_path, "ignore")
@@ -582,6 +592,7 @@ async def test_a_stream_that_was_started_in_a_scope_ends_with_it(tmp_path: Path)
             scope.stream(yielding.numbers, 3)
 
 
+@on_one_loop
 async def test_a_worker_that_leaves_closes_what_is_open_in_it(tmp_path: Path) -> None:
     call = (yielding.tidy, (str(tmp_path / "begun"), str(tmp_path / "ended"), "yield"), {})
     async with Runtime(processes=1) as rt:
