@@ -9,6 +9,7 @@ import functools
 import gc
 import itertools
 import os
+import pickle
 import random
 import signal
 import tempfile
@@ -24,7 +25,7 @@ from helpers import a_seed, exists, is_alive, until
 
 from hybridrt import NotSendable, Runtime, RuntimeClosed, TaskExited, WorkerCrashed
 from hybridrt._engine import producer
-from hybridrt._engine.batch import MOST_ITEMS
+from hybridrt._engine.batch import MOST_BYTES, MOST_ITEMS, Packer, next_most
 from hybridrt.streams.stream import Stream
 from hybridrt.verbs import LaneName
 
@@ -139,6 +140,39 @@ async def test_large_arguments_and_shared_ones_travel() -> None:
         with pytest.raises(NotSendable, match=r"args.100000..*lock") as caught:
             await all_of(rt.stream(yielding.given, *big, threading.Lock()))
         assert caught.value.where == "args[100000]"
+
+
+def test_the_packer_learns_which_types_are_small_and_is_not_fooled() -> None:
+    packer = Packer()
+    small, large = [1, 2], ["x" * 1000] * 3 + [str(n) for n in range(50_000)]
+    for _ in range(2):
+        data = packer.pack(small)
+        assert data is not None and pickle.loads(data) == small
+        assert packer.pack(large) is None, "it goes by itself"
+        middle = [str(n) for n in range(9000)]
+        data = packer.pack(middle)
+        assert data is not None and MOST_BYTES < len(data) < 2 * MOST_BYTES
+    with pytest.raises(TypeError, match="lock"):
+        packer.pack([threading.Lock()])
+    view = memoryview(b"spam")
+    data = packer.pack([view])
+    assert data is not None and pickle.loads(data) == [view]
+
+
+@pytest.mark.parametrize(
+    ("most", "count", "seconds", "expected"),
+    [
+        (1, 1, 0.0001, 4),
+        (1024, 1024, 0.0004, 2048),
+        (2048, 2048, 0.0004, 2048),
+        (64, 64, 0.001, 64),
+        (64, 3, 0.0001, 64),
+        (64, 3, 0.01, 3),
+        (4, 1, 5.0, 1),
+    ],
+)
+def test_batches_grow_while_items_come_quickly(most: int, count: int, seconds: float, expected: int) -> None:
+    assert next_most(most, count, seconds) == expected
 
 
 # When it arrives
@@ -620,6 +654,12 @@ async def test_the_context_is_that_of_the_call_and_one_for_the_whole_stream() ->
 # Everything at once
 
 
+def kill_one(source: Source, dice: random.Random) -> None:
+    workers = source.workers()
+    if workers:
+        os.kill(dice.choice(workers), signal.SIGKILL)
+
+
 @pytest.mark.parametrize("seed", [1, None])
 @pytest.mark.parametrize("kills", [False, True], ids=["", "kills"])
 async def test_random_streams(seed: int | None, kills: bool) -> None:
@@ -640,8 +680,7 @@ async def test_random_streams(seed: int | None, kills: bool) -> None:
                     if dice.random() < 0.001:
                         await asyncio.sleep(dice.random() * 0.005)
                     if kills and fate > 0.9 and len(got) == 10:
-                        for pid in dice.sample(source.workers(), min(1, len(source.workers()))):
-                            os.kill(pid, signal.SIGKILL)
+                        kill_one(source, dice)
         except TimeoutError:
             assert fate < 0.3
         except KeyError:
