@@ -217,7 +217,8 @@ class MapVerb(ABC):
                                  (``SystemExit``, ``CancelledError``) comes as ``TaskExited``, as from every call
         ``progress``             whether to draw a progress bar on stderr, or the text that stands before it
 
-        ``options(timeout=)`` and ``options(retries=)`` are for each item. Where a worker dies, the item that it ran
+        ``options(timeout=)``, ``deadline`` and ``retries`` are for each item; where ``max_queue`` leaves no room, a map
+        waits for some. Where a worker dies, the item that it ran
         fails with WorkerCrashed; items of its batch that had ended are lost with it and fail too, or are run again
         where ``retries`` allows it; the others are run elsewhere, and this map sends no more batches.
 
