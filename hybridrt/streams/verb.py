@@ -166,7 +166,6 @@ class MapVerb(ABC):
         self, fn: Callable[..., Co[T]],
         a: Items[Any], b: Items[Any], c: Items[Any], d: Items[Any], e: Items[Any], f: Items[Any], /,
         *more: Items[Any], limit: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
-
         progress: bool | str = False,
     ) -> MapResults[T]: ...  # fmt: skip
     @overload
@@ -174,7 +173,6 @@ class MapVerb(ABC):
         self, fn: Callable[..., T],
         a: Items[Any], b: Items[Any], c: Items[Any], d: Items[Any], e: Items[Any], f: Items[Any], /,
         *more: Items[Any], limit: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
-
         progress: bool | str = False,
     ) -> MapResults[T]: ...  # fmt: skip
     @overload
