@@ -250,11 +250,13 @@ class BoundOptions(Verbs):
 
     def _means(self, fn: Callable[..., Any]) -> Means:
         plain = self._plain._means(fn)
+        has_time = self._timeout is not None or (self._terms is not None and self._terms.deadline is not None)
         return plain._replace(
             lane=self._lane or plain.lane,
             start=self._start,
-            start_batch=plain.start_batch if self._timeout is None and self._terms is None else None,
+            start_batch=None if has_time else plain.start_batch,  # its time is each item's own
             retries=self._retries,
+            terms=self._terms,
         )
 
 

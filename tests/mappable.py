@@ -157,3 +157,20 @@ def wait_and_die(job: tuple[int, str, str]) -> int:
 
 def size_of(size: int) -> int:
     return len(bytearray(size))
+
+
+def weigh_or_lock(x: int) -> Any:
+    value = x
+    for step in range(2000):
+        value = (value * 31 + step) % 1_000_003
+    return value if x != 350 else (lambda: value)
+
+
+@hybridrt.limit(1)
+def alone_in(folder: str) -> bool:
+    """Whether nobody else is in there."""
+    path = Path(folder) / "here"
+    with path.open("x"):
+        time.sleep(0.0005)
+    path.unlink()
+    return True

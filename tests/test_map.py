@@ -479,6 +479,46 @@ async def test_a_crash_behind_a_cut_takes_the_slow_item_alone(tmp_path: Path) ->
     assert sorted(begun(ledger)) == list(range(1000))
 
 
+# Terms
+
+
+async def test_on_terms_it_goes_in_batches_too_and_waits_where_the_queue_is_full() -> None:
+    async with Runtime(processes=2, max_queue=1) as rt:
+        for lane in LANES:
+            for verbs in (
+                rt.options(lane=lane),
+                rt.options(lane=lane, priority=-1.0, key="a tenant", max_queue=2),
+            ):
+                results = await everything(verbs.map(mappable.add_one, range(3000)))
+                assert results == list(range(1, 3001))
+        assert rt.stats().processes.succeeded < 1000
+
+
+async def test_a_deadline_is_for_each_item() -> None:
+    async with Runtime(processes=2) as rt:
+        patient = rt.options(lane="process", deadline=60.0)
+        assert await everything(patient.map(mappable.add_one, range(200))) == list(range(1, 201))
+        strict = rt.options(lane="process", deadline=0.03)
+        results = await everything(strict.map(mappable.sleep, [60.0] * 3, return_exceptions=True))
+        assert [type(it) for it in results] == [hybridrt.DeadlineExceeded] * 3
+
+
+async def test_the_limit_of_a_function_holds_for_its_batches_and_other_calls_together(tmp_path: Path) -> None:
+    async with Runtime(processes=3) as rt:
+        away = rt.options(lane="process")
+        results = away.map(mappable.alone_in, [str(tmp_path)] * 300, return_exceptions=True)
+        others = asyncio.gather(*(rt.to_process(mappable.alone_in, str(tmp_path)) for _ in range(30)))
+        assert await everything(results) == [True] * 300
+        assert await others == [True] * 30
+
+
+@on_one_loop
+async def test_a_result_that_cannot_leave_a_process_that_was_our_choice_is_made_here() -> None:
+    async with Runtime(processes=2) as rt:
+        results = await everything(rt.map(mappable.weigh_or_lock, range(400)))
+    assert [x for x in range(400) if not isinstance(results[x], int)] == [350]
+
+
 # Crashes
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextvars import copy_context
 from functools import partial
+from time import monotonic
 from typing import Any, Protocol
 
 from .._core.function import Function
 from .._core.placement import CPU_THREAD, PROCESS, THREAD
+from .._core.terms import Terms
 from .._engine import shares
 from .._engine.batch_call import BatchCall
 from .._engine.packing import pickler
@@ -54,48 +56,44 @@ class BatchStart:
         call: BatchCall,
         items: Sequence[Any],
         seconds: float,
+        terms: Terms | None = None,
     ) -> Job[Any] | None:
         """Start it; None where its items have to go one by one. Raises what a lane's ``submit`` raises."""
         if lane is None:
-            return self._start_where_it_belongs(function, own, call, tuple(items), seconds)
-        if lane == PROCESS:
-            return self._lanes.processes.submit(own, call, (items, seconds), {}) if self._is_ours else None
-        return self._start_in_thread(lane, own, call, items, seconds)
+            return self._start_where_it_belongs(function, own, call, (tuple(items), seconds), terms)
+        if lane != PROCESS:
+            return self._start_in_thread(lane, own, call, (items, seconds), terms)
+        return self._lanes.processes.submit(own, call, (items, seconds), {}, terms) if self._is_ours else None
 
     def _start_where_it_belongs(
-        self, function: Function, own: Function, call: BatchCall, items: tuple[Any, ...], seconds: float
+        self, function: Function, own: Function, call: BatchCall, args: tuple[Any, ...], terms: Terms | None
     ) -> Job[Any] | None:
         if not function.is_measured or not function.knowledge.is_settled or function.by_size is not None:
             return None
-        lane = self._lanes.placing.place(function, call.fn, (items,), {})
+        lane = self._lanes.placing.place(function, call.fn, args[:1], {})
         if lane != PROCESS:
-            return self._start_in_thread(lane, own, call, items, seconds)
+            return self._start_in_thread(lane, own, call, args, terms)
         if type(call.fn) is partial or not self._is_ours:
             return None  # of a partial only the parts are known to be harmless
         context = copy_context()  # the caller's, in which nothing is strict
         token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
         try:
-            job = self._lanes.processes.submit(own, call, (items, seconds), {})
+            job = self._lanes.processes.submit(own, call, args, {}, terms)
         except NotSendable:
             return None
         finally:
             pickler.reset(token)
         if isinstance(job, ProcessJob):
+            since = 0.0 if terms is None else monotonic()
             job.instead = (
-                run_in_thread,
-                self._lanes.threads,
-                own,
-                call.in_thread,
-                (items, seconds),
-                {},
-                context,
-            )
+                run_in_thread, self._lanes.threads, own, call.in_thread, args, {}, context, terms, since
+            )  # fmt: skip
         return job
 
     def _start_in_thread(
-        self, lane: str, own: Function, call: BatchCall, items: Sequence[Any], seconds: float
+        self, lane: str, own: Function, call: BatchCall, args: tuple[Any, ...], terms: Terms | None
     ) -> Job[Any] | None:
         if shares.in_use or lane not in (THREAD, CPU_THREAD):
             return None  # handles among the items are opened where each is an argument
         threads = self._lanes.threads if lane == THREAD else self._lanes.cpu_threads
-        return threads.submit(own, call.in_thread, (items, seconds), {})
+        return threads.submit(own, call.in_thread, args, {}, terms)

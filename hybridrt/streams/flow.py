@@ -23,7 +23,7 @@ from .._core.function import Function
 from .._engine.batch_call import BatchCall
 from .._engine.variables import travellers
 from .._lanes.job import Job, ProcessJob, WaitingJob
-from ..errors import NotSendable, RuntimeClosed
+from ..errors import NotSendable, QueueFull, RuntimeClosed
 from .bar import Bar
 from .batches import Batch, Opening, alone, outcome_of, parts_told
 from .bounds import Bounds
@@ -33,6 +33,7 @@ from .starting import Means
 
 _LONG_SECONDS = 0.05
 """A batch that is not there by then has an item that takes long, or its worker has no CPU."""
+_LEAST_WAIT, _MOST_WAIT = 0.005, 1.0
 _PIECE = 512
 _MOST_SECONDS = 0.001
 """For so long a consumer that never waits may take results without a turn of the loop."""
@@ -60,6 +61,7 @@ class Flow:
         self._bar = bar
         self._context = copy_context()
         self._own = Function(fn, means.function.knowledge)
+        self._own.places = means.function.places
         self._call = BatchCall(fn, self._is_spread, goes_on, is_apart=bool(travellers))
         self._bounds = Bounds(means, limit)
         self._pace = self._bounds.pace
@@ -80,6 +82,7 @@ class Flow:
         self.is_over: bool = False
         self._is_failing = False  # what is to be raised is known: nothing more is read
         self._pump_is_due = False
+        self._held: asyncio.TimerHandle | None = None  # until the lane may have room again
         self._waiter: asyncio.Future[None] | None = None
         self._turned = 0.0  # when the loop had its last turn, as far as we know
 
@@ -98,7 +101,7 @@ class Flow:
     @property
     def slots(self) -> int:
         """Jobs that may be started now."""
-        return self._bounds.most_running - len(self._running)
+        return self._bounds.most_running - len(self._running) if self._held is None else 0
 
     # Starting
 
@@ -160,12 +163,15 @@ class Flow:
             if means.start_batch is not None and not self._pace.is_fixed:
                 job = self._context.run(
                     means.start_batch, means.lane, means.function, self._own, self._call,
-                    batch.items, 2 * self._bounds.terms.seconds,
+                    batch.items, 2 * self._bounds.terms.seconds, means.terms,
                 )  # fmt: skip
                 if job is None:
                     self._pace.refused()
         except NotSendable:
             pass  # which one it is comes out one by one
+        except QueueFull as exc:
+            self._wait_for_room(batch, exc)
+            return
         except Exception as exc:
             self._settle(batch, [batch.fail(exc, goes_on=self._goes_on)])
             return
@@ -184,12 +190,26 @@ class Flow:
         args = tuple(batch.items[0]) if self._is_spread else (batch.items[0],)
         try:
             job = self._context.run(means.start, means.lane, self._fn, args, {})
+        except QueueFull as exc:
+            self._wait_for_room(batch, exc)
+            return
         except Exception as exc:
             self._settle(batch, [batch.fail(exc, goes_on=self._goes_on)])
             return
         if batch.retries is not None and isinstance(job, ProcessJob | WaitingJob):
             job.retries = batch.retries
         self._follow(batch, job)
+
+    def _wait_for_room(self, batch: Batch, full: QueueFull) -> None:
+        """The calls of others fill the queue: nothing of this map is refused, it waits."""
+        self._again.appendleft(batch)
+        if self._held is None:
+            seconds = min(max(full.estimated_wait or 0.0, _LEAST_WAIT), _MOST_WAIT)
+            self._held = self._means.loop.call_later(seconds, self._try_again)
+
+    def _try_again(self) -> None:
+        self._held = None
+        self.pump()
 
     def _follow(self, batch: Batch, job: Job[Any]) -> None:
         batch.job = job
@@ -352,6 +372,8 @@ class Flow:
         if self.is_over:
             return
         self.is_over = True
+        if self._held is not None:
+            self._held.cancel()
         for batch in tuple(self._running):
             if batch.timer is not None:
                 batch.timer.cancel()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from .._core.function import Function
+from .._core.terms import Terms
 from .._engine.batch_call import BatchCall
 from .._lanes.job import Job
 
@@ -39,6 +40,7 @@ class StartBatch(Protocol):
         call: BatchCall,
         items: Sequence[Any],
         seconds: float,
+        terms: Terms | None = None,
         /,
     ) -> Job[Any] | None:
         """Start it."""
@@ -60,5 +62,7 @@ class Means(NamedTuple):
     """None where each item is a call of its own."""
     retries: int = 0
     """How often an item may be run again whose worker died."""
+    terms: Terms | None = None
+    """Of each batch; ``start`` knows them by itself."""
     keep: Callable[[Any], None] | None = None
     """Told of the map itself, by whoever ends it if nobody else does."""

@@ -166,7 +166,6 @@ class MapVerb(ABC):
         self, fn: Callable[..., Co[T]],
         a: Items[Any], b: Items[Any], c: Items[Any], d: Items[Any], e: Items[Any], f: Items[Any], /,
         *more: Items[Any], limit: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
-
         progress: bool | str = False,
     ) -> MapResults[T]: ...  # fmt: skip
     @overload
@@ -174,7 +173,6 @@ class MapVerb(ABC):
         self, fn: Callable[..., T],
         a: Items[Any], b: Items[Any], c: Items[Any], d: Items[Any], e: Items[Any], f: Items[Any], /,
         *more: Items[Any], limit: int | None = None, ordered: bool = True, return_exceptions: Literal[False] = False,
-
         progress: bool | str = False,
     ) -> MapResults[T]: ...  # fmt: skip
     @overload
@@ -217,7 +215,8 @@ class MapVerb(ABC):
                                  (``SystemExit``, ``CancelledError``) comes as ``TaskExited``, as from every call
         ``progress``             whether to draw a progress bar on stderr, or the text that stands before it
 
-        ``options(timeout=)`` and ``options(retries=)`` are for each item. Where a worker dies, the item that it ran
+        ``options(timeout=)``, ``deadline`` and ``retries`` are for each item; where ``max_queue`` leaves no room, a map
+        waits for some. Where a worker dies, the item that it ran
         fails with WorkerCrashed; items of its batch that had ended are lost with it and fail too, or are run again
         where ``retries`` allows it; the others are run elsewhere, and this map sends no more batches.
 
