@@ -19,6 +19,7 @@ _HOME_OF = {
     "Restart": "hybridrt.actors.restart",
     "batched": "hybridrt.actors.batched",
     "Stream": "hybridrt.streams.stream",
+    "MapResults": "hybridrt.streams.mapped",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
@@ -28,6 +29,7 @@ _HOME_OF = {
     "WorkerStats": "hybridrt._core.stats",
     "cpu_bound": "hybridrt._core.placement",
     "io_bound": "hybridrt._core.placement",
+    "limit": "hybridrt._core.placement",
     "thread_only": "hybridrt._core.placement",
     "cancelled": "hybridrt._engine.current",
     "register_contextvar": "hybridrt._engine.variables",
@@ -36,12 +38,14 @@ _HOME_OF = {
     "to_process": "hybridrt.ambient",
     "to_thread": "hybridrt.ambient",
     "Blockage": "hybridrt.errors",
+    "DeadlineExceeded": "hybridrt.errors",
     "HybridrtError": "hybridrt.errors",
     "InitializerFailed": "hybridrt.errors",
     "Interrupted": "hybridrt.errors",
     "LoopBlocked": "hybridrt.errors",
     "LoopBlockedWarning": "hybridrt.errors",
     "NotSendable": "hybridrt.errors",
+    "QueueFull": "hybridrt.errors",
     "RemoteError": "hybridrt.errors",
     "RuntimeClosed": "hybridrt.errors",
     "TaskExited": "hybridrt.errors",
@@ -57,6 +61,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Restart",
     "batched",
     "Stream",
+    "MapResults",
     "Settings",
     "Explanation",
     "Health",
@@ -66,6 +71,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "WorkerStats",
     "cpu_bound",
     "io_bound",
+    "limit",
     "thread_only",
     "cancelled",
     "register_contextvar",
@@ -74,12 +80,14 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "to_process",
     "to_thread",
     "Blockage",
+    "DeadlineExceeded",
     "HybridrtError",
     "InitializerFailed",
     "Interrupted",
     "LoopBlocked",
     "LoopBlockedWarning",
     "NotSendable",
+    "QueueFull",
     "RemoteError",
     "RuntimeClosed",
     "TaskExited",
@@ -90,7 +98,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
 if TYPE_CHECKING:
     from ._core.explanation import Explanation
     from ._core.health import Health
-    from ._core.placement import cpu_bound, io_bound, thread_only
+    from ._core.placement import cpu_bound, io_bound, limit, thread_only
     from ._core.settings import Settings
     from ._core.stats import LaneStats, LoopLag, Stats, WorkerStats
     from ._engine.current import cancelled
@@ -102,12 +110,14 @@ if TYPE_CHECKING:
     from .ambient import current_runtime, run, to_process, to_thread
     from .errors import (
         Blockage,
+        DeadlineExceeded,
         HybridrtError,
         InitializerFailed,
         Interrupted,
         LoopBlocked,
         LoopBlockedWarning,
         NotSendable,
+        QueueFull,
         RemoteError,
         RuntimeClosed,
         TaskExited,
@@ -116,6 +126,7 @@ if TYPE_CHECKING:
     )
     from .executor import ProcessPoolExecutor
     from .runtime import Runtime
+    from .streams.mapped import MapResults
     from .streams.stream import Stream
 
 

@@ -4,6 +4,8 @@
 
     HybridrtError                 anything that hybridrt itself has to report
     ├── RuntimeClosed             a call before the runtime was entered or after its end  (RuntimeError)
+    ├── QueueFull                 as many calls wait as may: this one was refused at once
+    ├── DeadlineExceeded          a call could not be done in the time that it had            (TimeoutError)
     ├── NotSendable               a function, argument or result cannot cross to a worker   (TypeError, PicklingError)
     ├── WorkerStartError          no worker process can be started                          (OSError, BrokenProcessPool)
     ├── InitializerFailed         the initializer of an executor's workers failed           (BrokenProcessPool)
@@ -30,12 +32,14 @@ from ._core.interrupt import Interrupted
 
 __all__ = [
     "Blockage",
+    "DeadlineExceeded",
     "HybridrtError",
     "InitializerFailed",
     "Interrupted",
     "LoopBlocked",
     "LoopBlockedWarning",
     "NotSendable",
+    "QueueFull",
     "RemoteError",
     "RuntimeClosed",
     "TaskExited",
@@ -50,6 +54,45 @@ class HybridrtError(Exception):
 
 class RuntimeClosed(HybridrtError, RuntimeError):
     """The runtime cannot take this call: it was not entered yet, or it has been left."""
+
+
+class QueueFull(HybridrtError):
+    """As many calls wait as ``max_queue`` allows, so this one was refused at once.
+
+    ``waiting``         calls that waited
+    ``estimated_wait``  seconds in which what waits is expected to have been started, by what calls took so far and how
+                        many workers there are; None where nothing was measured yet
+    """
+
+    def __init__(self, message: str, *, waiting: int = 0, estimated_wait: float | None = None) -> None:
+        super().__init__(message)
+        self.waiting: int = waiting
+        self.estimated_wait: float | None = estimated_wait
+
+
+class DeadlineExceeded(HybridrtError, TimeoutError):
+    """A call could not be done in the time that it had (``options(deadline=...)``).
+
+    ``waited``      seconds that it has waited to be started
+    ``takes``       seconds that its function takes, as measured; None where it was not
+    ``deadline``    seconds that it had
+    ``is_started``  whether it was run, and stopped; else it was dropped before it began
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        waited: float = 0.0,
+        takes: float | None = None,
+        deadline: float = 0.0,
+        is_started: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.waited: float = waited
+        self.takes: float | None = takes
+        self.deadline: float = deadline
+        self.is_started: bool = is_started
 
 
 class NotSendable(HybridrtError, TypeError, PicklingError):

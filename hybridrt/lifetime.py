@@ -21,6 +21,7 @@ from concurrent.futures import Executor
 from contextvars import copy_context
 from functools import partial
 from threading import get_ident
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ._core.function import Function, FunctionBook
@@ -29,6 +30,7 @@ from ._core.placement import CPU_THREAD, PROCESS, THREAD, TRIAL
 from ._core.placement_profile import Profile
 from ._core.settings import Settings
 from ._core.stats import LaneStats
+from ._core.terms import Terms
 from ._engine import shares
 from ._engine.packing import pickler
 from ._engine.shares import Sharing
@@ -37,6 +39,7 @@ from ._lanes import profile_file
 from ._lanes.contract import DROPPED, LEFT, Lane, Post
 from ._lanes.foreign import ForeignLane
 from ._lanes.job import Job, ProcessJob
+from ._lanes.on_loop import LoopCalls
 from ._lanes.places import Places
 from ._lanes.placing import Placing, flattened, run_in_thread
 from ._lanes.thread_post import ThreadPost
@@ -77,7 +80,9 @@ class OpenLanes:
             idle=settings.thread_idle,
             numbers=self.numbers,
             cpus=settings.processes,
+            max_queue=settings.max_queue,
         )
+        self.loop_calls: LoopCalls = LoopCalls(loop, self.numbers)
         self._cpu_threads: ThreadLane | None = None
         has_workers = foreign is None and sys.platform != "win32"
         self._turns = Turns(loop, self.numbers, self.start_measured)
@@ -105,6 +110,7 @@ class OpenLanes:
                 idle=settings.thread_idle,
                 numbers=self.numbers,
                 name="cpu_threads",
+                max_queue=settings.max_queue,
                 cpus=settings.cpu_threads or settings.processes,
                 nice=settings.nice if is_gil_off() else 0,  # one that yields while it has the GIL stops all
             )
@@ -191,7 +197,12 @@ class OpenLanes:
         self._places.give()
 
     def start_measured(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
         """Start a call whose place is for measurement to say."""
         placing = self.placing
@@ -204,26 +215,28 @@ class OpenLanes:
             context = copy_context()  # the caller's, in which nothing is strict
             token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
             try:
-                job = (self.process_lane or self.processes).submit(function, fn, args, kwargs)
+                job = (self.process_lane or self.processes).submit(function, fn, args, kwargs, terms)
             except NotSendable:
                 lane = THREAD
             else:
                 if isinstance(job, ProcessJob):
-                    job.instead = (run_in_thread, self.threads, function, fn, args, kwargs, context)
+                    since = 0.0 if terms is None else monotonic()
+                    call = (self.threads, function, fn, args, kwargs, context, terms, since)
+                    job.instead = (run_in_thread, *call)
                 return job
             finally:
                 pickler.reset(token)
         elif lane == TRIAL and self._turns.must_wait(function):
-            return self._turns.wait(function, fn, args, kwargs)
+            return self._turns.wait(function, fn, args, kwargs, terms)
         if shares.in_use:
             args, kwargs = self.without_handles(args, kwargs)
         if lane == TRIAL:
             trial = placing.on_trial(function, fn)
             self._turns.take(trial)
-            return self.threads.submit(function, trial, args, kwargs)
+            return self.threads.submit(function, trial, args, kwargs, terms)
         if lane == CPU_THREAD:
-            return self.cpu_threads.submit(function, fn, args, kwargs)
-        return self.threads.submit(function, fn, args, kwargs)
+            return self.cpu_threads.submit(function, fn, args, kwargs, terms)
+        return self.threads.submit(function, fn, args, kwargs, terms)
 
     @property
     def _share_book(self) -> ShareBook:
@@ -261,12 +274,13 @@ class OpenLanes:
         """Wait up to ``grace`` seconds for what was accepted, stop the rest, leave nothing behind."""
         self._turns.close()
         self.why_closed = why
+        self.loop_calls.close_submit(why)
         self._places.refuse(lambda: RuntimeClosed(f"no worker of its own was opened: {why}"))
         endings = [task for stop in tuple(self.on_leave) if (task := stop(why)) is not None]
         for lane in self._open():
             lane.close_submit(why)
         try:
-            await _all_of([lane.close(grace) for lane in self._open()])
+            await _all_of([self.loop_calls.close(grace), *(lane.close(grace) for lane in self._open())])
             if endings:
                 await asyncio.wait(endings, timeout=self._settings.interrupt_grace)
         finally:

@@ -15,22 +15,24 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 from weakref import WeakKeyDictionary, WeakSet, ref
 
 from ._core.explanation import Explanation, explain
-from ._core.function import COROUTINE, Function, FunctionBook
+from ._core.function import COROUTINE, FunctionBook
 from ._core.gil import is_gil_off
-from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD_ONLY, place, place_measured
+from ._core.placement import CPU_THREAD, LANES, LOOP, PROCESS, THREAD_ONLY, place, place_measured
 from ._core.settings import Settings
 from ._core.stats import Stats
+from ._core.terms import Terms
 from ._engine import shares
 from ._lanes import profile_file
 from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
-from ._lanes.job import Job, LoopJob
+from ._lanes.job import Job
 from .actors.plan import ActorOptions
-from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
-from .verbs import BoundOptions, LaneName, RestartName, Verbs
+from .streams.batch_start import BatchStart
+from .streams.starting import MOST_ALONE, Means
+from .verbs import PlainVerbs
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
 
@@ -51,7 +53,7 @@ _open_on_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[ref[Runtime]]] 
 _entered_ones: WeakSet[Runtime] = WeakSet()
 
 
-class Runtime(Verbs):
+class Runtime(PlainVerbs):
     """Threads, worker processes and the event loop behind one ``await``; an async context manager.
 
     It belongs to the event loop that is running when it is entered. Entering is cheap: threads and processes start
@@ -147,7 +149,12 @@ class Runtime(Verbs):
     # Calls
 
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
         if get_ident() != self._thread or self._is_closed:  # cheaper than asking for the running loop
             self._check_here()
@@ -158,7 +165,7 @@ class Runtime(Verbs):
             elif function.knowledge.crashes:
                 lane = place_measured(function.knowledge)
             else:
-                return (self._lanes or self._open_lanes()).start_measured(function, fn, args, kwargs)
+                return (self._lanes or self._open_lanes()).start_measured(function, fn, args, kwargs, terms)
         if shares.in_use and (lane != PROCESS or self._foreign is not None):
             args, kwargs = self._open_lanes().without_handles(args, kwargs)
         if lane == PROCESS:
@@ -167,17 +174,17 @@ class Runtime(Verbs):
                     f"{function.name} is declared @thread_only, so it cannot be sent to a process: use run or to_thread"
                 )
             lanes = self._lanes or self._open_lanes()
-            return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs)
+            return (lanes.process_lane or lanes.processes).submit(function, fn, args, kwargs, terms)
         if lane == CPU_THREAD:
-            return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs)
+            return self._open_lanes().cpu_threads.submit(function, fn, args, kwargs, terms)
         if lane == LOOP:
-            return _start_on_loop(next(self._open_lanes().numbers), function, fn, args, kwargs)
+            return self._open_lanes().loop_calls.submit(function, fn, args, kwargs, terms)
         if function.kind == COROUTINE:
             raise TypeError(
                 f"{function.name} is a coroutine function, which needs an event loop and not a thread: "
                 "await it here, or run it in a worker with to_process"
             )
-        return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs)
+        return (self._lanes or self._open_lanes()).threads.submit(function, fn, args, kwargs, terms)
 
     def _stream(
         self,
@@ -192,6 +199,23 @@ class Runtime(Verbs):
 
         return open_stream(
             self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout
+        )
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        self._check_here()
+        function = self._book.look_up(fn)
+        lanes = self._open_lanes()
+        lane: str | None = None
+        if not function.is_measured:
+            lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+        return Means(
+            loop=asyncio.get_running_loop(),
+            lane=lane if lane in LANES else None,
+            function=function,
+            processes=self.settings.processes if self._foreign is None else MOST_ALONE,
+            threads=self.settings.threads,
+            start=self._start,
+            start_batch=BatchStart(lanes, is_ours=self._foreign is None),
         )
 
     def share(self, obj: T) -> T:
@@ -210,29 +234,6 @@ class Runtime(Verbs):
         self._check_here()
         handle: Any = self._open_lanes().share(obj)
         return handle  # type: ignore[no-any-return]
-
-    def options(
-        self,
-        *,
-        lane: LaneName | None = None,
-        timeout: float | None = None,
-        retries: int = 0,
-        replicas: int = 1,
-        restart: Restart | RestartName = "never",
-    ) -> BoundOptions:
-        """The same verbs with options; make it once, use it often.
-
-        ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
-        ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
-        ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
-                       be run twice. What the function raises is its answer, and never retried
-        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
-        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
-                       ``Restart``, which says how often and how soon
-        """
-        return BoundOptions(
-            self, lane=lane, timeout=timeout, retries=retries, replicas=replicas, restart=restart
-        )
 
     def _actor(
         self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions
@@ -332,23 +333,6 @@ class Runtime(Verbs):
             runtime._is_closed = True
             if runtime._lanes is not None:
                 runtime._lanes.forsake(FORKED)
-
-
-def _start_on_loop(
-    number: int, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Job[Any]:
-    loop = asyncio.get_running_loop()
-    job: LoopJob[Any] = LoopJob(loop=loop)
-    job.lane = LOOP
-    job.number = number
-    job.function = function
-    job.follow(loop.create_task(_call_on_loop(fn, args, kwargs)))
-    return job
-
-
-async def _call_on_loop(fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    result = fn(*args, **kwargs)
-    return await result if asyncio.iscoroutine(result) else result
 
 
 if hasattr(os, "register_at_fork"):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, Callable, Coroutine, Iterable
+from abc import abstractmethod
+from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from ._core.placement import LANES, PROCESS, THREAD
+from ._core.terms import NO_TERMS, Terms
 from ._lanes.job import Job, ProcessJob, WaitingJob
 from .actors.plan import ActorOptions, require_replicas
 from .actors.restart import Restart, policy_of
+from .streams.starting import Means
+from .streams.verb import MapVerb
 
 if TYPE_CHECKING:
     from .actors.actor import ActorContext
@@ -22,7 +25,7 @@ LaneName: TypeAlias = Literal["loop", "thread", "process"]
 RestartName: TypeAlias = Literal["never", "on-crash"]
 
 
-class Verbs(ABC):
+class Verbs(MapVerb):
     """``to_thread``, ``to_process``, ``run`` and ``submit``, all of which start a job and, but for the last, await it.
 
     Each takes the function and its arguments as they are (``fn, /, *args, **kwargs``): options are never mixed into
@@ -33,9 +36,14 @@ class Verbs(ABC):
 
     @abstractmethod
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Start the call in this lane, or where it belongs."""
+        """Start the call in this lane, or where it belongs, on these terms."""
 
     @abstractmethod
     def _stream(
@@ -147,7 +155,7 @@ class Verbs(ABC):
 class BoundOptions(Verbs):
     """The verbs with options; made by ``Runtime.options``, reusable, and as cheap as the plain ones."""
 
-    __slots__ = ("_lane", "_plain", "_replicas", "_restart", "_retries", "_timeout")
+    __slots__ = ("_lane", "_plain", "_replicas", "_restart", "_retries", "_terms", "_timeout")
 
     def __init__(
         self,
@@ -156,6 +164,7 @@ class BoundOptions(Verbs):
         lane: LaneName | None,
         timeout: float | None,
         retries: int,
+        terms: Terms | None = None,
         replicas: int = 1,
         restart: Restart | RestartName = "never",
     ) -> None:
@@ -172,9 +181,15 @@ class BoundOptions(Verbs):
         self._lane = lane
         self._timeout = timeout
         self._retries = retries
+        self._terms = terms
 
     def _start(
-        self, lane: str | None, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        lane: str | None,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
         if lane is not None and self._lane not in (None, lane):
             raise ValueError(
@@ -182,7 +197,7 @@ class BoundOptions(Verbs):
             )
         if self._replicas > 1 or self._restart is not None:
             raise ValueError("options(replicas=..., restart=...) are for actors: a call has no instance")
-        job = self._plain._start(lane or self._lane, fn, args, kwargs)
+        job = self._plain._start(lane or self._lane, fn, args, kwargs, self._terms)
         if self._retries and isinstance(job, ProcessJob | WaitingJob):
             job.retries = self._retries  # in time: no death is heard of before the loop turns
         if self._timeout is not None:
@@ -193,12 +208,20 @@ class BoundOptions(Verbs):
     def _kept(self, job: Job[T]) -> Job[T]:
         return self._plain._kept(job)
 
+    def _refuse_terms(self, what: str) -> None:
+        if self._terms is not None:
+            raise ValueError(
+                f"options(priority=, deadline=, key=, max_queue=) are for calls: {what} has a worker of its own, for "
+                "which nobody else waits"
+            )
+
     def actor(self, cls: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> ActorContext[T]:
         """As ``Runtime.actor``, with these options."""
         if self._retries:
             raise ValueError(
                 "options(retries=...) is not for actors: a method may have changed its instance before the worker died"
             )
+        self._refuse_terms("an actor")
         lane: Any = self._lane or PROCESS
         options = ActorOptions(
             lane=lane, replicas=self._replicas, restart=self._restart, timeout=self._timeout
@@ -222,7 +245,85 @@ class BoundOptions(Verbs):
             raise ValueError(
                 "options(retries=...).stream(...): a stream cannot be run again, for items of it are used"
             )
+        self._refuse_terms("a stream")
         return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        plain = self._plain._means(fn)
+        return plain._replace(
+            lane=self._lane or plain.lane,
+            start=self._start,
+            start_batch=plain.start_batch if self._timeout is None and self._terms is None else None,
+            retries=self._retries,
+        )
+
+
+class PlainVerbs(Verbs):
+    """The verbs without options, which may be given some."""
+
+    __slots__ = ()
+
+    def options(
+        self,
+        *,
+        lane: LaneName | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: float = 0.0,
+        deadline: float | None = None,
+        key: Hashable = None,
+        weight: float = 1.0,
+        key_limit: int | None = None,
+        max_queue: int | None = None,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
+    ) -> BoundOptions:
+        """The same verbs with options; make it once, use it often.
+
+        ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
+        ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
+        ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
+                       be run twice. What the function raises is its answer, and never retried
+        ``priority``   higher is sooner (0); one more is worth one second of waiting, so nothing waits for ever
+        ``deadline``   seconds from the call to its end; one that cannot make it any more is not started, what runs then
+                       is stopped, and either fails with DeadlineExceeded
+        ``key``        whose call it is (a tenant, a route): keys get fair shares of what is handed out, by the time
+                       that their calls take; all calls without a key are one. Priority counts within a key
+        ``weight``     how big its key's share is (1.0)
+        ``key_limit``  most calls of its key that run at once in a lane. Weight and limit are those that were said last
+        ``max_queue``  where so many calls wait in its lane already, raise QueueFull at once (None: the setting of the
+                       same name; 0: let any number wait)
+        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
+        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
+                       ``Restart``, which says how often and how soon
+
+        Raises ValueError or TypeError for what makes no sense. On somebody else's executor (``processes=executor``)
+        only ``deadline`` is of use, and calls there refuse the others with TypeError.
+        """
+        return BoundOptions(
+            self,
+            lane=lane,
+            timeout=timeout,
+            retries=retries,
+            terms=_terms_of(priority, deadline, key, weight, key_limit, max_queue),
+            replicas=replicas,
+            restart=restart,
+        )
+
+
+def _terms_of(
+    priority: float,
+    deadline: float | None,
+    key: Hashable,
+    weight: float,
+    key_limit: int | None,
+    max_queue: int | None,
+) -> Terms | None:
+    """The terms that these options make; None where they are all as if not given."""
+    if key_limit is not None and key_limit == 0:
+        raise ValueError(f"options(key_limit={key_limit!r}) must be a whole number, 1 or more")
+    terms = Terms(priority, key, weight, key_limit or 0, deadline, max_queue)
+    return None if terms == NO_TERMS else terms
 
 
 def _is_time(value: object) -> bool:

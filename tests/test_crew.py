@@ -31,6 +31,7 @@ class FakeCall:
     seat: Any = None
     home: Any = None
     is_packed: bool = True
+    entry: Any = None
 
     def done(self) -> bool:
         return self.is_cancelled

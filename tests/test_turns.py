@@ -50,7 +50,9 @@ class Stage:
         self.error: Exception | None = None
         self.turns = Turns(asyncio.get_running_loop(), self.numbers, self.start)
 
-    def start(self, function: Function, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Job[Any]:
+    def start(
+        self, function: Function, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], terms: Any
+    ) -> Job[Any]:
         if self.error is not None:
             raise self.error
         job: Job[Any] = self.kind(loop=asyncio.get_running_loop())

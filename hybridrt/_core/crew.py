@@ -9,6 +9,9 @@ Coroutine calls share workers: each goes to the worker that has the fewest.
 
 A *resident* is a worker that is somebody's own. It gets no call but those that are bound to it, and they wait at its
 seat; what becomes of them is decided in ``residents``.
+
+What waits is in two plain deques until a call on terms comes (``_core.queue``); from then on in two ordered queues with
+the same face, until nothing waits in them and nothing that was in them runs.
 """
 
 from __future__ import annotations
@@ -17,6 +20,11 @@ from bisect import bisect_left
 from collections import OrderedDict, deque
 from operator import attrgetter
 from typing import Any, Generic, Protocol, TypeVar
+
+from .accounts import Entry
+from .function import Function
+from .on_terms import OnTerms
+from .queue import Queue
 
 AHEAD_SECONDS = 0.001
 MOST_AHEAD = 64
@@ -33,6 +41,7 @@ class Call(Protocol):
     """What the crew needs to know of a call."""
 
     number: int
+    function: Function
     cost: float
     """Seconds that it is expected to take; set when it is given out."""
     is_coroutine: bool
@@ -44,6 +53,11 @@ class Call(Protocol):
     @property
     def is_packed(self) -> bool:
         """Whether it can be sent already."""
+        ...
+
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any and they were said before it could be added."""
         ...
 
     def done(self) -> bool:
@@ -70,16 +84,8 @@ class Seat(Generic[C]):
     """What one worker holds: the calls given to it and not answered yet, in order. ``worker`` is the caller's."""
 
     __slots__ = (
-        "is_leaving",
-        "load",
-        "own",
-        "places",
-        "progress",
-        "retaken",
-        "serves_coroutines",
-        "under_way",
-        "worker",
-    )
+        "is_leaving", "load", "own", "places", "progress", "retaken", "serves_coroutines", "under_way", "worker"
+    )  # fmt: skip
 
     def __init__(self, worker: Any) -> None:
         self.worker: Any = worker
@@ -99,12 +105,15 @@ class Crew(Generic[C]):
     def __init__(self, size: int) -> None:
         self.size: int = size
         self.seats: list[Seat[C]] = []
-        self.calls: deque[C] = deque()
-        self.coroutines: deque[C] = deque()
+        self.calls: deque[C] | Queue[C] = deque()
+        self.coroutines: deque[C] | Queue[C] = deque()
         """These two: what waits, in order. Whoever has many calls to add may append them here."""
         self.residents: list[Seat[C]] = []
         """Seats that are given no call but those bound to them; none of them is in ``seats``."""
-        self._unwanted = 0  # cancelled calls that are still in one of the two queues
+        self.on_terms: OnTerms[C] = OnTerms(self)
+        """What is to be done about calls on terms, which order these queues, and hold things while they run."""
+        self.unwanted: int = 0
+        """Cancelled calls that are still in one of the two queues."""
 
     def is_clogged(self, now: float) -> bool:
         """Whether calls wait, and no worker has got on with anything for ``CLOGGED_SECONDS``."""
@@ -115,14 +124,14 @@ class Crew(Generic[C]):
 
     @property
     def waiting(self) -> int:
-        """Calls that no worker has yet."""
+        """Calls that no worker has yet, also those that may not start yet."""
         bound = sum(len(seat.own or ()) for seat in self.residents) if self.residents else 0
         return self._in_common + bound
 
     @property
     def _in_common(self) -> int:
         """Those that are for any worker."""
-        return len(self.calls) + len(self.coroutines) - self._unwanted
+        return len(self.calls) + len(self.coroutines) - self.unwanted
 
     @property
     def under_way(self) -> int:
@@ -133,6 +142,8 @@ class Crew(Generic[C]):
         """One more call waits."""
         if call.home is not None:
             call.home.own[call.number] = call
+        elif call.entry is not None:
+            self.on_terms.add(call.entry)
         else:
             (self.coroutines if call.is_coroutine else self.calls).append(call)
 
@@ -142,14 +153,17 @@ class Crew(Generic[C]):
             call.home.own[call.number] = call  # where it has been since it was submitted
             return
         queue = self.coroutines if call.is_coroutine else self.calls
-        queue.insert(bisect_left(queue, call.number, key=_number), call)
+        if call.entry is not None or not isinstance(queue, deque):
+            self.add(call)
+        else:
+            queue.insert(bisect_left(queue, call.number, key=_number), call)
 
     def drop_waiting(self) -> list[C]:
         """Take out every call that waits and is bound to nobody, in order."""
         dropped = [call for call in (*self.calls, *self.coroutines) if not call.done()]
         self.calls.clear()
         self.coroutines.clear()
-        self._unwanted = 0
+        self.unwanted = 0
         return dropped
 
     def cancelled_waiting(self, call: C) -> None:
@@ -158,18 +172,21 @@ class Crew(Generic[C]):
             if call.home.own:
                 call.home.own.pop(call.number, None)
             return
-        self._unwanted += 1
-        if self._unwanted > 1000 and self._unwanted > self._in_common:
+        if self.on_terms.discard(call):
+            return
+        self.unwanted += 1
+        if self.unwanted > 1000 and self.unwanted > self._in_common:
             for queue in (self.calls, self.coroutines):
                 wanted = [call for call in queue if not call.done()]
                 queue.clear()
-                queue.extend(wanted)
-            self._unwanted = 0
+                for call in wanted:
+                    queue.append(call)
+            self.unwanted = 0
 
     def _count_off(self) -> None:
         """A done call has left its queue."""
-        if self._unwanted:  # else it was not cancelled: somebody has set its result, as one may with a future
-            self._unwanted -= 1
+        if self.unwanted:  # else it was not cancelled: somebody has set its result, as one may with a future
+            self.unwanted -= 1
 
     def start_now(self, call: C, now: float) -> Seat[C] | None:
         """Give this new call to an idle worker, past an empty queue; None where it has to be added and wait."""
@@ -206,8 +223,8 @@ class Crew(Generic[C]):
                 hosts += 1
             else:
                 idle += 1
-        wanted = min(len(self.calls) + coming, self.size - busy)
-        wanted += min(len(self.coroutines), self.size - hosts)
+        wanted = min(_ready(self.calls, self.size) + coming, self.size - busy)
+        wanted += min(_ready(self.coroutines, self.size), self.size - hosts)
         # The queues may hold cancelled calls as well.
         return max(0, min(wanted, self._in_common + coming) - idle)
 
@@ -218,6 +235,8 @@ class Crew(Generic[C]):
             self._give_out_coroutines(orders, now)
         calls = self.calls
         if not calls:
+            if self.on_terms.is_in_use:
+                self.on_terms.relax()
             return orders
         seats = [s for s in self.seats if not s.is_leaving and not (s.serves_coroutines and s.under_way)]
         if not seats:
@@ -225,7 +244,8 @@ class Crew(Generic[C]):
         seats.reverse()  # the newest worker first: its memory is warm; and each idle one before any gets calls ahead
         # Coroutines may have left more idle workers than that; and what is leaving may still run its last call.
         may_start = self.size - sum(bool(s.under_way) and not s.serves_coroutines for s in self.seats)
-        share = -(-len(calls) // min(len(seats), self.size))  # a few quick calls do not all go to the first
+        few = _ready(calls, len(seats) * MOST_AHEAD)
+        share = -(-few // min(len(seats), self.size))  # a few quick calls do not all go to the first
         for seat in sorted(seats, key=_is_busy):
             if not calls:
                 break
@@ -237,6 +257,8 @@ class Crew(Generic[C]):
                 continue
             if batch := self._fill(seat, share, now):
                 orders.append((seat, batch))
+        if self.on_terms.is_in_use:
+            self.on_terms.relax()
         return orders
 
     def _fill(self, seat: Seat[C], share: int, now: float) -> list[C]:
@@ -317,6 +339,7 @@ class Crew(Generic[C]):
         seat.load -= call.cost
         if call.done():
             call.seat = None
+            self.on_terms.ended(number)
         else:
             self.add_again(call)
 
@@ -357,6 +380,11 @@ class Crew(Generic[C]):
         """This worker has gone; the calls that went with it, in order."""
         (self.seats if seat.own is None else self.residents).remove(seat)
         return list(seat.under_way.values())
+
+
+def _ready(queue: deque[C] | Queue[C], most: int) -> int:
+    """How many of these calls may start now, counted up to ``most``."""
+    return min(len(queue), most) if isinstance(queue, deque) else queue.ready(most)
 
 
 def _take_places(seat: Seat[Any], count: int) -> None:

@@ -10,6 +10,7 @@ from types import CodeType, MethodType
 from typing import TYPE_CHECKING, Any
 
 from .knowledge import Knowledge
+from .limits import LIMIT, Places
 
 if TYPE_CHECKING:
     from .proof.verdict import Verdict
@@ -28,7 +29,7 @@ _WEIGHT = 0.2
 class Timing:
     """Run times in one lane, in seconds: a moving mean and a moving deviation from it."""
 
-    __slots__ = ("expected", "mean", "runs", "spread")
+    __slots__ = ("doubts", "expected", "mean", "runs", "spread")
 
     def __init__(self) -> None:
         self.runs: int = 0
@@ -36,6 +37,8 @@ class Timing:
         self.spread: float = 0.0
         self.expected: float = float("inf")
         """Seconds that the next run will hardly exceed; infinite while too few are known."""
+        self.doubts: int = 0
+        """Calls that were not run because of it alone."""
 
     def record(self, seconds: float) -> None:
         """One more run took ``seconds``."""
@@ -64,7 +67,7 @@ class Function:
 
     __slots__ = (
         "__weakref__", "by_size", "declared", "examiner", "in_process", "in_thread", "is_measured", "kind",
-        "knowledge", "latest", "name", "verdict", "whole",
+        "knowledge", "latest", "name", "on_loop", "places", "verdict", "whole",
     )  # fmt: skip
 
     def __init__(self, fn: Callable[..., Any], knowledge: Knowledge | None = None) -> None:
@@ -74,8 +77,12 @@ class Function:
         self.declared: str | None = declared if isinstance(declared, str) else None
         self.is_measured: bool = self.declared is None and self.kind == PLAIN
         """Whether it is for measurement to say where its calls belong."""
+        most = getattr(fn, LIMIT, None)
+        self.places: Places | None = Places(most) if isinstance(most, int) else None
+        """Where at most so many of its calls may run at once."""
         self.in_thread: Timing = Timing()
         self.in_process: Timing = Timing()
+        self.on_loop: Timing = UNKNOWN if self.kind != COROUTINE else Timing()
         self.knowledge: Knowledge = knowledge or Knowledge()
         """Functions that were made of the same code, as a lambda is each time it is come by, have it in common."""
         self.verdict: Verdict | None = None
@@ -109,8 +116,9 @@ class Function:
             self.declared,
             self.is_measured,
         )
-        part.in_thread, part.in_process = Timing(), Timing()
+        part.in_thread, part.in_process, part.on_loop = Timing(), Timing(), UNKNOWN
         part.knowledge, part.verdict = Knowledge(), self.verdict
+        part.places = self.places
         part.by_size = part.latest = part.examiner = None
         part.whole = self
         return part
@@ -138,7 +146,7 @@ class FunctionBook:
         if not callable(fn):
             raise TypeError(f"hybridrt can only run something callable, not {_a_value_of(fn)}")
         source = fn
-        while isinstance(source, functools.partial) and DECLARED not in vars(source):
+        while isinstance(source, functools.partial) and vars(source).keys().isdisjoint((DECLARED, LIMIT)):
             source = source.func
         if isinstance(source, MethodType):
             source = source.__func__

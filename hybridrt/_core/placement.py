@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from .function import COROUTINE, DECLARED, Function
 from .knowledge import Knowledge
+from .limits import LIMIT
 
 LOOP = "loop"
 THREAD = "thread"
@@ -24,7 +25,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def io_bound(fn: F) -> F:
     """Declare that ``fn`` mostly waits: ``run`` and ``submit`` put it in a thread. Nothing else changes."""
-    return _declare(fn, THREAD, "io_bound")
+    return _declare(fn, DECLARED, THREAD, "io_bound")
 
 
 def cpu_bound(fn: F) -> F:
@@ -32,27 +33,44 @@ def cpu_bound(fn: F) -> F:
 
     Where there is no GIL and ``Runtime(cpu_threads=...)`` asks for it, they put it in a thread.
     """
-    return _declare(fn, PROCESS, "cpu_bound")
+    return _declare(fn, DECLARED, PROCESS, "cpu_bound")
 
 
 def thread_only(fn: F) -> F:
     """Declare that ``fn`` must run in this process: ``run`` and ``submit`` put it in a thread, and ``to_process``
     refuses it with TypeError. For what changes its arguments, or uses what cannot be in another process.
     """
-    return _declare(fn, THREAD_ONLY, "thread_only")
+    return _declare(fn, DECLARED, THREAD_ONLY, "thread_only")
 
 
-def _declare(fn: F, lane: str, decorator: str) -> F:
+def limit(most: int) -> Callable[[F], F]:
+    """Declare that at most ``most`` calls of a function run at once in a runtime, wherever they run; others wait.
+
+    ``@hybridrt.limit(4)``: a call that would be one too many is set aside without blocking others, and comes back in
+    its order when one has ended (has truly ended: a cancelled call that runs on in a thread keeps its place). Methods
+    have one limit for all instances. What is called directly, or through ``Runtime.threads``, does not count. Raises
+    TypeError or ValueError for a limit that makes no sense.
+    """
+    if isinstance(most, bool) or not isinstance(most, int):
+        kind = type(most).__qualname__
+        raise TypeError(f"@limit needs a number of calls, as in @hybridrt.limit(4), not a {kind}")
+    if most < 1:
+        raise ValueError(f"@limit({most}) makes no sense: at least one call must be allowed to run")
+    return lambda fn: _declare(fn, LIMIT, most, "limit")
+
+
+def _declare(fn: F, attribute: str, value: object, decorator: str) -> F:
     # Calls through a class or an instance see the function in there, not these wrappers.
     target: object = getattr(fn, "__func__", fn) if type(fn) in (staticmethod, classmethod) else fn
     if not callable(target):
         raise TypeError(f"@{decorator} decorates a function, not a {type(fn).__qualname__}")
     try:
-        setattr(target, DECLARED, lane)
+        setattr(target, attribute, value)
     except (AttributeError, TypeError):
         raise TypeError(
             f"@{decorator} cannot mark {getattr(fn, '__qualname__', type(fn).__qualname__)}: it takes no attributes. "
-            "Wrap it in a function of your own, or say options(lane=...) at the call"
+            "Wrap it in a function of your own"
+            + (", or say options(lane=...) at the call" if attribute == DECLARED else "")
         ) from None
     return fn
 

@@ -35,6 +35,11 @@ class Settings:
         "Most `@cpu_bound` calls at once that `run` and `submit` put in threads of their own where Python has no GIL; "
         "0 means that they go to worker processes there as well.",
     )
+    max_queue: int = _setting(
+        0,
+        "Most calls that may wait in each lane (the threads, the processes); one more is refused at once with "
+        "`QueueFull`. 0 means any number.",
+    )
     own_workers: int = _setting(
         64,
         "Most workers at once, processes and threads, that belong to one actor or stream each; beside the pools.",
@@ -116,6 +121,7 @@ class Settings:
         _require_count("threads", self.threads, least=1)
         _require_count("processes", self.processes, least=0)
         _require_count("cpu_threads", self.cpu_threads, least=0)
+        _require_count("max_queue", self.max_queue, least=0)
         _require_count("own_workers", self.own_workers, least=1)
         _require_count("max_tasks_per_worker", self.max_tasks_per_worker, least=0)
         _require_count("max_worker_memory", self.max_worker_memory, least=0)

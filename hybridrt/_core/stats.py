@@ -31,6 +31,10 @@ class LaneStats:
     run_worst: float
     learned: tuple[str, ...] = ()
     """Modules that calls needed and that later worker processes therefore have at once (``learn_preload``)."""
+    dropped: int = 0
+    """Calls that were not started because they could not make their deadline."""
+    refused: int = 0
+    """Calls that were refused because the queue was full (``QueueFull``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol
 from .._core.function import Function
 from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
+from .._core.terms import Terms
 from .job import Job
 
 # Why a lane takes no more calls, in the words of the error.
@@ -27,9 +28,14 @@ class Lane(Protocol):
         ...
 
     def submit(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Start a call, or queue it. Raises at once what is the caller's fault."""
+        """Start a call, or queue it, on these terms. Raises at once what is the caller's fault, and QueueFull."""
         ...
 
     async def warm_up(self) -> None:

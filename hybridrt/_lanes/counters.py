@@ -9,10 +9,11 @@ from .._core.stats import Histogram, LaneStats
 class Counters:
     """Plain counters; owned by the loop's thread."""
 
-    __slots__ = ("cancelled", "crashed", "crashes", "failed", "run_times", "succeeded")
+    __slots__ = ("cancelled", "crashed", "crashes", "dropped", "failed", "refused", "run_times", "succeeded")
 
     def __init__(self) -> None:
         self.succeeded = self.failed = self.cancelled = self.crashed = 0
+        self.dropped = self.refused = 0
         self.run_times = Histogram()
         self.crashes = CrashRecord()
 
@@ -59,4 +60,6 @@ class Counters:
             run_p99=self.run_times.quantile(0.99),
             run_worst=self.run_times.worst,
             learned=learned,
+            dropped=self.dropped,
+            refused=self.refused,
         )

@@ -70,6 +70,8 @@ class Deaths:
         for job in reversed(lost):
             seconds = monotonic() - seat.progress
             charge(job, child, death, seconds, len(lost), self._crew, self._counters)
+            if job.done():
+                self._crew.on_terms.ended(job.number)
         if seat.own is not None:
             self._posts.lost(seat, death)
         if self._crew.waiting:

@@ -6,15 +6,20 @@ import asyncio
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from functools import partial
+from operator import attrgetter
+from time import monotonic
 from typing import Any
 
+from .._core.accounts import Entry
 from .._core.function import COROUTINE, GENERATOR, Function
 from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
+from .._core.terms import Terms
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
 from .contract import LEFT
 from .counters import Counters
+from .gate import Gate, entry_of
 from .job import Job
 
 
@@ -32,13 +37,31 @@ class ForeignLane:
         self._counters = Counters()
         self._open: dict[Job[Any], Future[Any]] = {}
         self._closed = ""  # why, where it is
+        self._entries: dict[int, Entry] = {}  # of calls with a deadline
+        self._gate = Gate(
+            loop,
+            "the executor",
+            self._counters,
+            timing=attrgetter("in_process"),
+            most_waiting=0,
+            withdraw=lambda _: False,
+            on_room=lambda: None,
+            on_dropped=lambda _: None,
+        )
 
     def submit(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Hand the call to the executor. Raises what its ``submit`` raises."""
+        """Hand the call to the executor. Raises what its ``submit`` raises, and TypeError for terms of no use here."""
         if self._closed:
             raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
+        if terms is not None or function.places is not None:
+            self._refuse(function, terms)
         if function.kind == GENERATOR:
             raise TypeError(
                 f"{function.name} is a generator function, and a generator cannot leave its process"
@@ -54,7 +77,25 @@ class ForeignLane:
         job.stop_work = self._stop
         self._open[job] = future
         future.add_done_callback(partial(self._done, job))
+        if terms is not None and terms.deadline is not None:
+            entry = self._entries[job.number] = entry_of(job, terms, monotonic())
+            entry.began = entry.since
+            self._gate.watch(entry)
         return job
+
+    def _refuse(self, function: Function, terms: Terms | None) -> None:
+        """The executor has its own queue, in which nothing can be put in order, counted or taken out."""
+        name = type(self.executor).__name__
+        if function.places is not None:
+            raise TypeError(
+                f"{function.name} is declared @limit, which nobody can see to in {name}: use a Runtime with worker "
+                "processes of its own, or run it in a thread"
+            )
+        if terms is not None and terms.needs_a_queue:
+            raise TypeError(
+                f"{function.name} was not started: options(priority=, key=, max_queue=) need a queue of ours, and this "
+                f"Runtime hands process calls to {name}; deadline= and timeout= are of use there"
+            )
 
     def _done(self, job: Job[Any], future: Future[Any]) -> None:
         try:
@@ -64,6 +105,8 @@ class ForeignLane:
 
     def _finish(self, job: Job[Any], future: Future[Any]) -> None:
         self._open.pop(job, None)
+        if self._entries and (entry := self._entries.pop(job.number, None)) is not None:
+            entry.call = None
         if job.done():
             return
         if future.cancelled():
@@ -112,6 +155,7 @@ class ForeignLane:
             if self._open:
                 await asyncio.wait(tuple(self._open), timeout=grace)
         finally:
+            self._gate.close()
             for job in tuple(self._open):
                 if not job.done():
                     job.set_exception(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Any, TypeVar
 
+from .._core.accounts import Entry
 from .._core.crew import Seat
 from .._core.function import COROUTINE, UNKNOWN, Function, Timing
 from .._engine.cargo import Cargo
@@ -42,10 +44,20 @@ class Job(asyncio.Future[T]):
         return True
 
 
+class ThreadJob(Job[T]):
+    """A job of the thread lane that waits for its turn on the loop's side."""
+
+    __slots__ = ("work",)
+
+    work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    """What a thread is to do; gone as soon as one has it."""
+
+
 class ProcessJob(Job[T]):
     """A job of the process lane, with what the crew and the engine keep of a call."""
 
     __slots__ = (
+        "begun",
         "cost",
         "crashes",
         "definition",
@@ -60,6 +72,8 @@ class ProcessJob(Job[T]):
         "timing",
     )
 
+    begun: int
+    """Set when its worker has died under it: ``BlackBox.begun`` of it."""
     cost: float
     is_coroutine: bool
     definition: Definition | None
@@ -87,6 +101,11 @@ class ProcessJob(Job[T]):
         """Whether it can be sent already."""
         return True
 
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any and had to wait before it could be queued."""
+        return None
+
     def set_exception(self, exception: type | BaseException) -> None:
         """Fail; but where it was for us to choose a process, and it cannot be had or reached, run the call here."""
         cannot_be = isinstance(exception, NotSendable | WorkerStartError)
@@ -98,6 +117,11 @@ class ProcessJob(Job[T]):
             run_it, *arguments = instead
             run_it(self, *arguments)
 
+    def cut_short(self) -> None:
+        """Have the worker that runs it, a batch, tell what has ended, and begin no more of its items."""
+        if self.seat is not None and not self.done():
+            self.seat.worker.cut_short(self.number)
+
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""
         self.payload = b""
@@ -107,8 +131,9 @@ class ProcessJob(Job[T]):
 class LargeJob(ProcessJob[T]):
     """A job whose call is too large to be packed on the loop: a porter packs it, and it travels as cargo."""
 
-    __slots__ = ("cargo", "make_room")
+    __slots__ = ("_entry", "cargo", "make_room")
 
+    _entry: Entry | None
     cargo: Cargo | None
     """What is to be sent; None before it has been packed, and when it has been let go."""
     make_room: Callable[[LargeJob[Any]], None]
@@ -118,6 +143,15 @@ class LargeJob(ProcessJob[T]):
     def is_packed(self) -> bool:
         """Whether it can be sent already."""
         return self.cargo is not None
+
+    @property
+    def entry(self) -> Entry | None:
+        """Its terms, where it has any."""
+        return self._entry
+
+    @entry.setter
+    def entry(self, entry: Entry | None) -> None:
+        self._entry = entry
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""
@@ -152,7 +186,7 @@ def large_job(
     job.payload = b""
     job.timing = UNKNOWN  # so it is never written ahead, nor anything behind it
     job.make_room = _ignore
-    job.seat = job.home = job.cargo = None
+    job.seat = job.home = job.cargo = job.entry = None
     job.retries = job.crashes = 0
     return job
 
@@ -191,7 +225,21 @@ def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
 class LoopJob(Job[T]):
     """A coroutine on the loop itself. It is done when the coroutine is, also after a cancel."""
 
-    __slots__ = ("_task",)
+    __slots__ = ("_task", "work")
+
+    _task: asyncio.Task[T] | None
+    work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]]
+    """What is to be done when its turn comes; gone when it has."""
+
+    def wait(
+        self,
+        withdraw: Callable[[Any], None],
+        work: tuple[Context, Callable[..., Any], tuple[Any, ...], dict[str, Any]],
+    ) -> None:
+        """There is no task yet."""
+        self._task = None
+        self.stop_work = withdraw
+        self.work = work
 
     def follow(self, task: asyncio.Task[T]) -> None:
         """Take on the outcome of ``task``, and pass cancels on to it."""
@@ -200,8 +248,9 @@ class LoopJob(Job[T]):
         task.add_done_callback(self._finish)
 
     def cancel(self, msg: Any | None = None) -> bool:
-        """Cancel the coroutine."""
-        return self._task.cancel(msg)
+        """Cancel the coroutine; one that has not begun never does."""
+        task = self._task
+        return super().cancel(msg) if task is None else task.cancel(msg)
 
     def _finish(self, task: asyncio.Task[T]) -> None:
         if self.done():
@@ -215,4 +264,5 @@ class LoopJob(Job[T]):
 
 
 def _cancel_task(job: LoopJob[Any]) -> None:
-    job._task.cancel()
+    if job._task is not None:
+        job._task.cancel()

@@ -22,6 +22,7 @@ from .._core.knowledge import DEAREST_LOOK_SECONDS, Knowledge
 from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
 from .._core.proof.plain import refusal_of
 from .._core.size_class import growth, size_class
+from .._core.terms import Terms
 from .contract import Lane
 from .job import ProcessJob, follow
 from .probe import Probe
@@ -203,13 +204,19 @@ def run_in_thread(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     context: Context,
+    terms: Terms | None,
+    since: float,
 ) -> None:
-    """For ``ProcessJob.instead``: run its call in ``lane``, in this context; its outcome is that of the job."""
+    """For ``ProcessJob.instead``: run its call in ``lane``, in this context; its outcome is that of the job.
+
+    It has waited since ``since``, on these terms.
+    """
     known = function.knowledge
     known.obstacle = "what it is given, or returns, could not be sent to a process"
     known.is_away = False
     try:
-        inner = context.run(lane.submit, function, fn, args, kwargs)
+        terms = terms and terms.after(monotonic() - since)
+        inner = context.run(lane.submit, function, fn, args, kwargs, terms)
     except Exception as exc:
         job.set_exception(exc)
         return

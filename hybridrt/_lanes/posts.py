@@ -94,7 +94,7 @@ class ProcessPost:
             raise TypeError(
                 f"{function.name} is a coroutine function, and the worker that it is for runs one plain call at a time"
             )
-        return self._posts.submit(function, fn, args, kwargs, self.seat)
+        return self._posts.submit(function, fn, args, kwargs, home=self.seat)
 
     def has_gone(self) -> bool:
         """Whether the worker has died."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
-from itertools import chain, count
+from itertools import count
 from sys import modules
 from time import monotonic
 from typing import Any, TypeAlias
@@ -21,27 +21,27 @@ from .._core.function import COROUTINE, GENERATOR, UNKNOWN, Function, FunctionBo
 from .._core.health import Health
 from .._core.settings import Settings
 from .._core.stats import LaneStats, WorkerStats
-from .._engine import wire
+from .._core.terms import Terms
 from .._engine.cargo import Hold, Outgrown, pack
-from .._engine.child import Child
 from .._engine.context import TRACER, accompany
 from .._engine.definitions import Definitions
 from .._engine.shares import Sharing
 from .._engine.variables import travellers
-from .answers import decline, deliver
 from .contract import LEFT, LOOP_CLOSED
 from .counters import Counters
 from .deaths import Deaths
-from .errands import MARKS
 from .executor import LaneExecutor
 from .holding import open_hold
+from .intake import Intake
 from .job import Job, LargeJob, ProcessJob, large_job
 from .listening import Listening
 from .obituary import refused_call, stopped_call
 from .overdue import Overdue
 from .porters import Porters
 from .posts import Posts
-from .sending import send_calls, send_large, send_now
+from .process_terms import ProcessTerms
+from .pump import Pump
+from .sending import send_now
 from .setup import Setup
 from .stopping import DID_NOT_STOP, Stopping
 from .unsendable import generator_call, unsendable_call
@@ -49,9 +49,6 @@ from .workforce import Workforce
 
 _Call: TypeAlias = ProcessJob[Any]
 _Seat: TypeAlias = Seat[ProcessJob[Any]]
-
-_BURIAL_SECONDS = 0.5
-"""By then the zygote has told of a worker that is dead, on a busy machine too: our kill would hide what it died of."""
 
 
 class ProcessLane:
@@ -73,47 +70,78 @@ class ProcessLane:
         self._counters = Counters()
         self._crew: Crew[_Call] = Crew(settings.processes)
         self.crew: Crew[_Call] = self._crew
-        self._overdue = Overdue(loop, self._crew, take_answers=self._take_answers, pump=self._pump)
-        self._workforce = Workforce(
+        self._pump = pump = Pump(loop, self._crew)
+        self._intake = self._new_intake()
+        take_answers = self._intake.take_answers
+        self._overdue = pump.overdue = Overdue(loop, self._crew, take_answers=take_answers, pump=pump.now)
+        self._workforce = pump.workforce = Workforce(
             loop,
             settings,
             self._crew,
             setup,
-            on_readable=self._on_readable,
+            on_readable=self._intake.on_readable,
             on_death=lambda child, exitcode: self._deaths.settle(child, exitcode),
             on_none_to_be_had=lambda error: self._deaths.refuse_waiting(error),
             on_broken=self._break,
-            pump_soon=self._pump_soon,
+            pump_soon=self._pump.soon,
             take_back=self._overdue.take_back,
             on_watch=self._on_watch,
             on_loop_closed=self._loop_closed,
             output=self._listening.far_end,
         )
         self.hold: Hold = open_hold(loop, settings, self._workforce.seats.keys(), sharing)
-        self._porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
+        self._porters = pump.porters = Porters(loop, self._crew, self._counters, self.hold, self._look_again)
         self._seats = self._workforce.seats
         self._path_news = self._workforce.path_news
         self._check_audience = self._workforce.check_audience
-        stopping = Stopping(
-            loop,
-            self._crew,
-            self._counters,
-            grace=settings.interrupt_grace,
-            take_back=self._overdue.take_back,
-            pump_soon=self._pump_soon,
-            tell_if_empty=self._tell_if_empty,
-            withdraw=self._porters.withdraw,
-        )
-        self._stop = stopping.stop  # once: a bound method is an object, and each job would have its own
+        self._stop = (
+            self._new_stopping().stop
+        )  # once: a bound method is an object, and each job would have its own
         self.posts: Posts = self._new_posts()
+        pump.posts = self.posts
         self._deaths = self._new_deaths()
+        self._terms = self._new_terms()
         self._definitions = Definitions(self._forget)
         self._numbers = numbers or count(1)
-        self._pump_is_due = False
+        self._max_queue = settings.max_queue
         self._closed = ""  # why, where it is
         self._broken: Callable[[], Exception] | None = None
         self._emptied: asyncio.Future[None] | None = None
         self.executor: LaneExecutor = LaneExecutor("runtime.processes", loop, book, self.submit)
+
+    def _new_intake(self) -> Intake:
+        return Intake(
+            self._loop,
+            self._crew,
+            self._counters,
+            self._listening,
+            self._pump,
+            is_closed=lambda: bool(self._closed),
+            on_rest=self._tell_if_empty,
+        )
+
+    def _new_stopping(self) -> Stopping:
+        return Stopping(
+            self._loop,
+            self._crew,
+            self._counters,
+            grace=self._settings.interrupt_grace,
+            take_back=self._overdue.take_back,
+            pump_soon=self._pump.soon,
+            tell_if_empty=self._tell_if_empty,
+            withdraw=self._porters.withdraw,
+        )
+
+    def _new_terms(self) -> ProcessTerms:
+        return ProcessTerms(
+            self._loop,
+            self._crew,
+            self._counters,
+            self._pump,
+            self._porters,
+            most_waiting=self._settings.max_queue,
+            on_gone=self._tell_if_empty,
+        )
 
     def _new_posts(self) -> Posts:
         return Posts(
@@ -122,7 +150,7 @@ class ProcessLane:
             self._workforce,
             self._counters,
             grace=self._settings.interrupt_grace,
-            pump_soon=self._pump_soon,
+            pump_soon=self._pump.soon,
             stop=self._stop,
             submit=self.submit,
         )
@@ -137,8 +165,8 @@ class ProcessLane:
             listening=self._listening,
             oom=self._workforce.oom,
             memory_limit=self._settings.worker_memory_limit,
-            take_answers=self._take_answers,
-            pump_soon=self._pump_soon,
+            take_answers=self._intake.take_answers,
+            pump_soon=self._pump.soon,
             tell_if_empty=self._tell_if_empty,
         )
 
@@ -148,18 +176,21 @@ class ProcessLane:
         fn: Callable[..., Any],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
+        terms: Terms | None = None,
         home: _Seat | None = None,
     ) -> Job[Any]:
-        """Start a call, or queue it; in the worker with this seat and no other where one is given.
+        """Start a call, or queue it, on these terms; in the worker with this seat and no other where one is given.
 
-        Raises NotSendable or TypeError where it can never run in a worker. One that is too large to be pickled here and
-        now is pickled in a thread. Its job fails with NotSendable where it cannot be; and what it is made of must not
-        be changed before it runs.
+        Raises QueueFull, and NotSendable or TypeError where it can never run in a worker. One that is too large to be
+        pickled here and now is pickled in a thread: its job fails with NotSendable where it cannot be, and what it is
+        made of must not be changed before it runs.
         """
         if self._closed:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
             raise generator_call(function.name)
+        if terms is not None or self._max_queue:
+            self._terms.refuse_if_full(function, terms)
         try:
             definition = self._definitions.find(fn)
             call = (fn, args, kwargs) if definition is None else (args, kwargs)
@@ -169,7 +200,7 @@ class ProcessLane:
                 payload = pack(call)
             except Outgrown:
                 large = large_job(self._loop, next(self._numbers), function, fn, definition, self._stop)
-                return self._carry(large, call, home)
+                return self._carry(large, call, terms, home)
         except KeyboardInterrupt:
             raise
         except BaseException as exc:  # a sys.exit() in a __reduce__ must not end the service that calls
@@ -186,9 +217,8 @@ class ProcessLane:
         job.timing = function.in_process if len(payload) < LARGE_PAYLOAD else UNKNOWN
         job.seat = job.home = None
         job.retries = job.crashes = 0
-        if home is not None:
-            self.posts.enqueue(job, home)
-            return job
+        if home is not None or terms is not None or function.places is not None:
+            return self._bind(job, terms, home)
         crew = self._crew
         if not crew.calls and not job.is_coroutine:
             seat = crew.start_now(job, monotonic())
@@ -197,47 +227,34 @@ class ProcessLane:
                 send_now(seat, job, self._path_news)
                 return job
         (crew.coroutines if job.is_coroutine else crew.calls).append(job)
-        if not self._pump_is_due:
-            self._pump_soon()
+        if not self._pump.is_due:
+            self._pump.soon()
         return job
 
-    def _carry(self, large: LargeJob[Any], call: tuple[Any, ...], home: _Seat | None) -> Job[Any]:
+    def _bind(self, job: _Call, terms: Terms | None, home: _Seat | None) -> _Call:
+        if home is not None:
+            self.posts.enqueue(job, home)
+        else:
+            self._terms.add(job, terms)
+        return job
+
+    def _carry(
+        self, large: LargeJob[Any], call: tuple[Any, ...], terms: Terms | None, home: _Seat | None
+    ) -> Job[Any]:
         if home is not None:
             self.posts.enqueue(large, home)
+        elif terms is not None or large.function.places is not None:
+            self._terms.announce(large, terms)
         self._porters.pack(large, call)
-        self._pump_soon()  # its worker may be hired meanwhile
+        self._pump.soon()  # its worker may be hired meanwhile
         return large
 
     def _look_again(self) -> None:
         """More calls may wait than before, or none at all."""
         if self._crew.waiting:
-            self._pump()
+            self._pump.now()
         else:
             self._tell_if_empty()
-
-    def _pump_soon(self) -> None:
-        if not self._pump_is_due:
-            self._pump_is_due = True
-            self._loop.call_soon(self._pump_due)
-
-    def _pump_due(self) -> None:
-        self._pump_is_due = False
-        self._pump()
-
-    def _pump(self) -> None:
-        """Hire who is wanted and send out what can be sent."""
-        crew = self._crew
-        self._check_audience()
-        self._workforce.hire_wanted(self._porters.packing)
-        for seat, batch in crew.give_out(monotonic()):
-            if type(batch[0]) is LargeJob:
-                send_large(seat, batch[0], self._path_news)
-            else:
-                send_calls(seat, batch, self._path_news)
-        if crew.residents:
-            self.posts.pump()
-        if not self._overdue.is_watched and crew.seats_with_calls_ahead():
-            self._overdue.watch()
 
     def _on_watch(self, now: float) -> None:
         self._counters.mark(now)
@@ -246,57 +263,6 @@ class ProcessLane:
     def _forget(self, number: int) -> None:
         for child in list(self._seats):  # the garbage collector may call this in any thread
             child.to_forget.append(number)
-
-    # Answers
-
-    def _on_readable(self, child: Child) -> None:
-        count = child.read()
-        if count > 0:
-            self._take_answers(child)
-        elif count == 0:
-            # It closed its channel, so it is of no more use; normally it has died, and the news is on its way.
-            child.deafen()
-            self._crew.retire(self._seats[child])
-            if not self._closed:
-                self._loop.call_later(_BURIAL_SECONDS, child.kill, "it had closed its channel")
-
-    def _take_answers(self, child: Child) -> None:
-        seat = self._seats[child]
-        crew = self._crew
-        counters = self._counters
-        take = seat.under_way.pop
-        cost = 0.0
-        next_frame = child.next_frame
-        held = child.ring.take()
-        for frame in chain(wire.split(held), iter(next_frame, None)) if held else iter(next_frame, None):
-            kind, number, micros, payload = frame
-            marks = 0
-            if kind >= wire.PONG:
-                frame = self._listening.before(frame)
-                marks = frame.kind & MARKS
-                kind = frame.kind & ~MARKS
-                if kind >= wire.PONG:
-                    self._workforce.hear(child, frame._replace(kind=kind))
-                    continue
-            job = take(number, None)
-            if job is not None:
-                cost += job.cost
-                if marks:
-                    self._porters.unpack(job, child, frame)
-                else:
-                    deliver(job, kind, micros, payload, counters)
-            elif marks & wire.CARGO:
-                decline(child, frame)
-        crew.settle(seat, cost, monotonic())
-        self._workforce.has_answered(child, seat)
-        if counters.crashes.start_error:
-            counters.crashes.can_start()
-        if seat.own is not None:
-            self.posts.has_answered(seat)
-        if (crew.calls or crew.coroutines or seat.own) and crew.waiting:
-            self._pump()
-        elif self._emptied is not None:
-            self._tell_if_empty()
 
     # Deaths
 
@@ -376,6 +342,7 @@ class ProcessLane:
             self._abandon_calls()
             self._porters.dismiss()
             self._overdue.cancel()
+            self._terms.close()
             self._workforce.kill_busy(DID_NOT_STOP)
             try:
                 await self._workforce.close(*([0.0] if is_cut_short else []))

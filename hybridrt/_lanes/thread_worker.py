@@ -29,9 +29,10 @@ from contextvars import Context
 from time import perf_counter
 from typing import Any, Literal, TypeAlias
 
+from .._core.function import Function
 from .._engine import current
 from .bell import Bell
-from .job import Job
+from .job import Job, ThreadJob
 from .thread_executor import ThreadFuture
 
 Target: TypeAlias = Job[Any] | ThreadFuture
@@ -67,6 +68,31 @@ class Exchange:
         self.inbox.append(work)
         if self.parked and not self.is_waking:
             self.wake_one()
+
+    def ring(self, function: Function) -> None:
+        """See to it that a thread is awake, where calls of this function have been left, as ``ThreadLane.submit``."""
+        is_quick = function.in_thread.expected <= QUICK_SECONDS
+        if self.inbox and self.parked and not self.is_waking and not (is_quick and self.outbox):
+            self.wake_one()
+
+    def take_back(self) -> list[ThreadJob[Any]]:
+        """The jobs that no thread has taken, in their order and with their work; everything else stays."""
+        jobs: list[ThreadJob[Any]] = []
+        others: list[Work | None] = []
+        while True:
+            try:
+                work = self.inbox.pop()
+            except IndexError:
+                break
+            if work is not None and isinstance(job := work[0], ThreadJob):
+                job.work = work[1:]
+                jobs.append(job)
+            else:
+                others.append(work)
+        for work in reversed(others):
+            self.put(work)
+        jobs.reverse()
+        return jobs
 
     def wake_one(self) -> None:
         """Wake a thread, if one waits."""

@@ -6,6 +6,8 @@ is enough for many, both ways. Everything else here belongs to the loop's thread
 Threads start, and sleeping ones are woken, when calls wait: one at once; a millisecond later all that may be where
 nothing has moved, twice as many where little has. Quick calls are therefore served by one thread or two, which do not
 fight over the GIL, and blocking ones by as many as there may be.
+
+While terms are in use, calls wait before the first deque (``thread_queue``); those of the executor face never do.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ from .._core.function import Function
 from .._core.gil import is_gil_off
 from .._core.health import Health
 from .._core.stats import LaneStats, WorkerStats
+from .._core.terms import Terms
 from .._engine.failure import presentable
 from ..errors import RuntimeClosed
 from .bell import new_bell
 from .contract import LEFT
 from .counters import Counters
 from .executor import is_running_here
-from .job import Job
+from .job import Job, ThreadJob
 from .thread_executor import ThreadExecutor, ThreadFuture
+from .thread_queue import ThreadQueue
 from .thread_worker import QUICK_SECONDS, Exchange, Target, ThreadWorker
 
 _GROW_SECONDS = 0.001
@@ -56,6 +60,7 @@ class ThreadLane:
         name: str = "threads",
         cpus: int = 1,
         nice: int = 0,
+        max_queue: int = 0,
         owner: str = "its runtime",
     ) -> None:
         self._owner = owner
@@ -77,17 +82,39 @@ class ThreadLane:
         self._started = 0
         self._closed = ""  # why, where it is
         self._is_over = False  # no thread is to be started any more
+        self._queue = ThreadQueue(
+            loop,
+            f"the {name}",
+            numbers,
+            self._counters,
+            limit=limit,
+            most_waiting=max_queue,
+            handed_in=lambda: self._open,
+            hand_in=self._hand_in,
+            ring=exchange.ring,
+            on_gone=self._tell_if_empty,
+            on_use=self._set_in_turn,
+            take_back=self._take_back,
+        )
+        self._is_in_turn = max_queue > 0  # plain calls are to be looked at as well
         self._emptied: asyncio.Future[None] | None = None
         self._left: asyncio.Future[None] | None = None  # while the last thread is waited for
         self.executor: ThreadExecutor = ThreadExecutor(loop, self.submit_future)
 
     def submit(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Queue a call for the next free thread; the caller's context travels."""
+        """Queue a call for the next free thread; the caller's context travels. Raises QueueFull."""
         if self._closed:
             raise RuntimeClosed(f"{function.name} was not started: {self._closed}")
-        job: Job[Any] = Job(loop=self._loop)
+        if terms is not None or self._is_in_turn or function.places is not None:
+            return self._queue.submit(function, fn, args, kwargs, terms)
+        job: ThreadJob[Any] = ThreadJob(loop=self._loop)
         job.lane = "thread"
         job.function = function
         job.number = next(self._numbers)
@@ -107,6 +134,23 @@ class ThreadLane:
         if self._growth is None and self._open > len(self._threads) - len(parked):
             self._need_threads()
         return job
+
+    def _take_back(self) -> list[ThreadJob[Any]]:
+        """The calls that no thread has taken, in their order, with their work; those of the executor face stay."""
+        jobs = self._exchange.take_back()
+        self._open -= len(jobs)
+        return jobs
+
+    def _set_in_turn(self, is_in_turn: bool) -> None:
+        self._is_in_turn = is_in_turn
+
+    def _hand_in(self, job: ThreadJob[Any]) -> None:
+        work = job.work
+        del job.work
+        self._inbox.append((job, *work))
+        self._open += 1
+        if self._growth is None and self._open > len(self._threads) - len(self._parked):
+            self._need_threads()
 
     def _need_threads(self) -> None:
         if not self._threads:
@@ -153,9 +197,14 @@ class ThreadLane:
     def submit_future(
         self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Future[Any]:
-        """Queue a call from any thread; its future is fulfilled by the thread that runs it, as executors do."""
+        """Queue a call from any thread; its future is fulfilled by the thread that runs it, as executors do.
+
+        It goes past all that waits for its turn. Raises QueueFull as ``max_queue`` has it.
+        """
         if self._closed:
             raise RuntimeClosed(f"its threads take no more calls: {self._closed}")
+        if self._is_in_turn:
+            self._queue.refuse_future_if_full(len(self._inbox), self.busy)
         future = ThreadFuture()
         self._exchange.put((future, copy_context(), fn, args, kwargs))
         if is_running_here(self._loop):
@@ -183,6 +232,7 @@ class ThreadLane:
         exchange.is_drain_due = False  # first: see thread_worker
         popleft = exchange.outbox.popleft
         counters = self._counters
+        held = self._queue.accounts.held
         while True:
             try:
                 job, result, error, seconds = popleft()
@@ -193,6 +243,8 @@ class ThreadLane:
                 continue
             self._open -= 1
             self._ended += 1
+            if held and isinstance(job, Job):
+                self._queue.accounts.end(job.number)
             if not isinstance(job, Job):
                 self._count(seconds, error)
             elif job.done():
@@ -206,10 +258,20 @@ class ThreadLane:
                 else:
                     counters.failed += 1
                     job.set_exception(presentable(error, where="a thread"))
+        if self._is_in_turn:
+            self._queue.rest()
         if self._inbox and self._parked and not exchange.is_waking:
             exchange.wake_one()
-        if self._emptied is not None and not self._emptied.done() and not self._open:
+        if self._emptied is not None:
+            self._tell_if_empty()
+
+    def _tell_if_empty(self) -> None:
+        if self._emptied is not None and not self._emptied.done() and not self._has_work:
             self._emptied.set_result(None)
+
+    @property
+    def _has_work(self) -> bool:
+        return self._open > 0 or self._queue.waiting > 0
 
     def _count(self, seconds: float, error: BaseException | None) -> None:
         """A call came back whose future has been told by the thread that ran it."""
@@ -242,7 +304,7 @@ class ThreadLane:
 
     def stats(self) -> LaneStats:
         """A snapshot."""
-        waiting = len(self._inbox)
+        waiting = len(self._inbox) + self._queue.waiting
         return self._counters.snapshot(
             self._name,
             limit=self._limit,
@@ -272,7 +334,7 @@ class ThreadLane:
         """Wait up to ``grace`` seconds; calls that still run keep their (daemon) thread, for it cannot be stopped."""
         self._closed = self._closed or LEFT
         try:
-            if self._open:
+            if self._has_work:
                 self._emptied = (
                     self._emptied or self._loop.create_future()
                 )  # it may be closed from two sides at once
@@ -289,6 +351,8 @@ class ThreadLane:
             await asyncio.wait([self._left], timeout=1.0)
 
     def _refuse_waiting(self) -> None:
+        for job in self._queue.drop_all():
+            _fail(job, "was not started: its runtime was left before a thread was free")
         for _ in range(len(self._inbox)):
             try:
                 work = self._inbox.popleft()
@@ -298,6 +362,8 @@ class ThreadLane:
                 self._exchange.put(None)  # it sends a thread home
             else:
                 self._open -= 1
+                if isinstance(work[0], Job):
+                    self._queue.accounts.end(work[0].number)
                 _fail(work[0], f"was not started: {self._owner} was left before a thread was free")
 
     def _abandon_calls(self) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from .._core.function import Function
 from .._core.placement import THREAD
+from .._core.terms import Terms
 from .job import Job, ProcessJob, WaitingJob, follow
 from .trials import OnTrial
 
@@ -34,6 +35,7 @@ class _Call(NamedTuple):
     fn: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    terms: Terms | None
 
 
 class Turns:
@@ -42,7 +44,7 @@ class Turns:
     def __init__(
         self, loop: asyncio.AbstractEventLoop, numbers: Iterator[int], start: Callable[..., Job[Any]]
     ) -> None:
-        """``start(function, fn, args, kwargs)`` starts a call where it belongs by what is known then."""
+        """``start(function, fn, args, kwargs, terms)`` starts a call where it belongs by what is known then."""
         self._loop = loop
         self._numbers = numbers
         self._start = start
@@ -84,16 +86,21 @@ class Turns:
         return self._turn is not None
 
     def wait(
-        self, function: Function, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+        self,
+        function: Function,
+        fn: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        terms: Terms | None = None,
     ) -> Job[Any]:
-        """Start this call when its turn comes."""
+        """Start this call when its turn comes; on these terms, by which it has waited since now."""
         job: WaitingJob[Any] = WaitingJob(loop=self._loop)
         job.lane = THREAD
         job.function = function
         job.number = next(self._numbers)
         job.stop_work = _nothing_runs
         job.retries = 0
-        self._waiting.append(_Call(job, perf_counter(), copy_context(), function, fn, args, kwargs))
+        self._waiting.append(_Call(job, perf_counter(), copy_context(), function, fn, args, kwargs, terms))
         if self._tick is None:
             self._tick = self._loop.call_later(_TICK_SECONDS, self._look)
         return job
@@ -107,7 +114,7 @@ class Turns:
             now = perf_counter()
             if now - call.since > MOST_SECONDS:
                 self._turn = None
-            if self.must_wait(call.function):
+            if self.must_wait(call.function) and not _is_over(call, now):
                 self._waiting.append(call)
             else:
                 self._begin(call)
@@ -117,7 +124,8 @@ class Turns:
     def _begin(self, call: _Call) -> None:
         job = call.job
         try:
-            inner = call.context.run(self._start, call.function, call.fn, call.args, call.kwargs)
+            terms = call.terms and call.terms.after(perf_counter() - call.since)
+            inner = call.context.run(self._start, call.function, call.fn, call.args, call.kwargs, terms)
         except Exception as exc:
             job.set_exception(exc)
             return
@@ -135,6 +143,12 @@ class Turns:
         for call in waiting:
             if not call.job.done():
                 self._begin(call)
+
+
+def _is_over(call: _Call, now: float) -> bool:
+    """Whether its deadline has passed: then it goes to its lane, which says so."""
+    deadline = call.terms.deadline if call.terms is not None else None
+    return deadline is not None and now - call.since >= deadline
 
 
 def _nothing_runs(job: Job[Any]) -> None:

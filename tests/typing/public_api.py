@@ -2,7 +2,7 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import assert_type
@@ -23,6 +23,7 @@ def parse(text: str) -> list[str]:
     return text.split()
 
 
+@hybridrt.limit(4)
 @hybridrt.io_bound
 def load(path: str, encoding: str = "utf-8") -> str:
     return path + encoding
@@ -74,6 +75,9 @@ async def a_coroutine_function_gives_what_it_returns(rt: hybridrt.Runtime) -> No
 
 async def options_change_no_type(rt: hybridrt.Runtime) -> None:
     quick = rt.options(lane="process")
+    of_one = rt.options(priority=1, deadline=2.0, key="a", weight=2, key_limit=3, max_queue=4)
+    assert_type(await of_one.run(size, "x"), int)
+    assert_type(of_one.submit(fetch, "x"), hybridrt.Job[bytes])
     assert_type(await quick.run(size, "x"), int)
     assert_type(await quick.run(fetch, "x"), bytes)
     assert_type(quick.submit(size, "x"), hybridrt.Job[int])
@@ -98,6 +102,47 @@ async def a_stream_gives_what_its_generator_yields(rt: hybridrt.Runtime) -> None
     rt.stream(lines)  # error
     rt.stream(main)  # error
     rt.stream(rows("x"))  # error
+
+
+def weigh(text: str, factor: int) -> float:
+    return len(text) * factor
+
+
+def of_five(a: int, b: str, c: bytes, d: float, e: bool) -> str:
+    return f"{a}{b}{c!r}{d}{e}"
+
+
+def of_six(a: int, b: int, c: int, d: int, e: int, f: int) -> str:
+    return f"{a}{b}{c}{d}{e}{f}"
+
+
+async def map_gives_what_its_function_returns(
+    rt: hybridrt.Runtime, texts: AsyncIterable[str], is_asked: bool
+) -> None:
+    assert_type(rt.map(size, ["x"]), hybridrt.MapResults[int])
+    assert_type(rt.map(fetch, texts, limit=3), hybridrt.MapResults[bytes])
+    async for result in rt.map(size, texts, ordered=False, progress="sizes"):
+        assert_type(result, int)
+    async with rt.map(weigh, texts, [1, 2]) as results:
+        assert_type(await anext(results), float)
+        await results.aclose()
+    assert_type(
+        rt.map(weigh, ["x"], range(3), return_exceptions=True), hybridrt.MapResults[float | Exception]
+    )
+    assert_type(rt.map(fetch, texts, return_exceptions=True), hybridrt.MapResults[bytes | Exception])
+    assert_type(rt.map(size, texts, return_exceptions=is_asked), hybridrt.MapResults[int | Exception])
+    assert_type(rt.options(lane="process").map(size, "xyz"), hybridrt.MapResults[int])
+    assert_type(rt.map(of_five, [1], texts, [b""], [1.0], [True]), hybridrt.MapResults[str])
+    assert_type(rt.map(of_six, [1], [1], [1], [1], [1], [1]), hybridrt.MapResults[str])
+    plain: AsyncIterator[int] = rt.map(size, texts)
+    assert_type(await anext(plain), int)
+    rt.map(size, [1])  # error
+    rt.map(size)  # error
+    rt.map(size, 3)  # error
+    rt.map(weigh, texts)  # error
+    rt.map(weigh, texts, ["x"])  # error
+    rt.map(size, texts, limit="many")  # error
+    rt.map(size, texts, chunksize=3)  # error
 
 
 async def the_ambient_functions_are_typed_alike() -> None:
