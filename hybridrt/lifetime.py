@@ -150,17 +150,43 @@ class OpenLanes:
         self._posts = lane.posts
         return lane
 
+    async def reserve_posts(self, count: int) -> None:
+        """Wait until so many workers of one's own may be opened; each is then opened with ``is_reserved``.
+
+        Whoever wants several takes all their places at once: two that waited for each other's would wait for ever.
+        """
+        await self._places.take(count)
+
     async def open_post(
-        self, lane: str, *, coroutines: bool = False, on_death: Callable[[], None] | None = None
+        self,
+        lane: str,
+        *,
+        coroutines: bool = False,
+        on_death: Callable[[], None] | None = None,
+        is_reserved: bool = False,
     ) -> Post:
         """A worker that is nobody else's, in the lane "process" or "thread"; waits where ``own_workers`` are there.
 
         ``coroutines``  a process that runs all its calls on an event loop of its own
         ``on_death``    called when the process has died, unless it was given up before
+        ``is_reserved`` its place was taken by ``reserve_posts``, and is given back where this raises
 
         Raises RuntimeClosed, WorkerStartError where no process can be started, HybridrtError where the runtime has
         another executor in place of our processes, or this system has none.
         """
+        if not is_reserved:
+            self._check_post(lane, coroutines=coroutines)
+            await self._places.take()
+        try:
+            self._check_post(lane, coroutines=coroutines)
+            if lane == THREAD or self._posts is None:
+                return self._open_thread()
+            return await self._posts.open(coroutines=coroutines, on_death=on_death, on_free=self._places.give)
+        except BaseException:
+            self._places.give()
+            raise
+
+    def _check_post(self, lane: str, *, coroutines: bool) -> None:
         if self.why_closed:
             raise RuntimeClosed(f"no worker of its own was opened: {self.why_closed}")
         if lane not in (THREAD, PROCESS) or (coroutines and lane == THREAD):
@@ -172,14 +198,6 @@ class OpenLanes:
                 f"a worker process of one's own needs hybridrt's own processes, and this Runtime has {executor} in "
                 "their place: use lane='thread', or a Runtime without processes=executor"
             )
-        await self._places.take()
-        try:
-            if lane == THREAD or self._posts is None:
-                return self._open_thread()
-            return await self._posts.open(coroutines=coroutines, on_death=on_death, on_free=self._places.give)
-        except BaseException:
-            self._places.give()
-            raise
 
     def _open_thread(self) -> ThreadPost:
         post = ThreadPost(

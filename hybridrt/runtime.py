@@ -243,7 +243,7 @@ class Runtime(PlainVerbs):
 
         lanes = self._open_lanes()
         most = self.settings.own_workers
-        return actor_of(cls, args, kwargs, options, loop=lanes.loop, open_post=lanes.open_post, most=most)
+        return actor_of(cls, args, kwargs, options, loop=lanes.loop, posts=lanes, most=most)
 
     def scope(self) -> Scope:
         """``async with rt.scope() as scope:`` the same verbs; what is started with them ends before the block does.

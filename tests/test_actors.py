@@ -526,6 +526,17 @@ async def test_each_call_goes_to_the_replica_with_the_fewest(tmp_path: Path) -> 
         busy.cancel()
 
 
+async def test_who_waits_for_several_workers_holds_none_meanwhile() -> None:
+    async with Runtime(processes=1, own_workers=3) as rt:
+
+        async def live() -> int:
+            async with rt.options(replicas=2, lane="thread").actor(Counter) as counter:
+                await asyncio.sleep(0.01)
+                return await counter.add()
+
+        assert await asyncio.gather(*[live() for _ in range(5)]) == [1] * 5
+
+
 async def test_what_had_not_begun_on_a_dead_replica_runs_on_another(tmp_path: Path) -> None:
     gate, begun = tmp_path / "gate", tmp_path / "begun"
     async with Runtime(processes=1) as rt, rt.options(replicas=2).actor(Counter) as counter:

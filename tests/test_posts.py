@@ -17,7 +17,7 @@ import pytest
 import work
 from helpers import exists, is_alive, until
 
-from hybridrt import HybridrtError, NotSendable, Runtime, RuntimeClosed, WorkerCrashed
+from hybridrt import HybridrtError, NotSendable, QueueFull, Runtime, RuntimeClosed, WorkerCrashed
 from hybridrt._core.function import Function
 from hybridrt._lanes.contract import Post
 from hybridrt._lanes.job import Job
@@ -93,6 +93,20 @@ async def test_it_takes_nobody_else_s_calls() -> None:
         others = await asyncio.gather(*[rt.to_process(os.getpid) for _ in range(50)])
         assert mine not in others
         assert set(await asyncio.gather(*[call(post, os.getpid) for _ in range(50)])) == {mine}
+
+
+async def test_the_pool_s_queue_is_not_its_own(tmp_path: Path) -> None:
+    gate, begun = tmp_path / "gate", tmp_path / "begun"
+    async with Runtime(processes=1, max_queue=1) as rt, a_post(rt) as post:
+        pool = rt.options(lane="process")
+        jobs = [pool.submit(work.wait_for_file, str(gate), str(begun))]
+        await exists(begun)
+        jobs.append(pool.submit(work.wait_for_file, str(gate)))
+        with pytest.raises(QueueFull):
+            pool.submit(work.double, 1)
+        assert await asyncio.gather(*[call(post, work.double, n) for n in range(20)]) == [*range(0, 40, 2)]
+        gate.touch()
+        await asyncio.gather(*jobs)
 
 
 async def test_an_idle_worker_is_taken_and_comes_back_when_it_is_clean() -> None:

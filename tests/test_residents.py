@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import Any
 
 import pytest
@@ -296,3 +297,99 @@ class ResidentMachine(RuleBasedStateMachine):
 
 TestAnyOrderOfEvents = ResidentMachine.TestCase
 TestAnyOrderOfEvents.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+class ChannelMachine(RuleBasedStateMachine):
+    """The same with a worker that reads frames and tokens as the real one does: stale frames may be in its channel."""
+
+    @initialize()
+    def start(self) -> None:
+        self.crew = crew_of(1)
+        self.seat = resident_of(self.crew)
+        self.frames: deque[tuple[bool, int]] = deque()  # whether it needs a token, number
+        self.tokens: deque[int] = deque()
+        self.in_hand: int | None = None
+        self.running: int | None = None
+        self.answers: deque[int] = deque()
+        self.begun: list[int] = []
+        self.number = 0
+        self.now = 0.0
+
+    def send(self, batch: list[FakeCall]) -> None:
+        is_first = len(self.seat.under_way) == len(batch)
+        for call in batch:
+            if not is_first:
+                self.tokens.append(call.number)
+            self.frames.append((not is_first, call.number))
+            is_first = False
+
+    @rule(seconds=st.sampled_from([QUICK, QUICK, SLOW]))
+    def submit(self, seconds: float) -> None:
+        self.number += 1
+        call = FakeCall(self.number, seconds, home=self.seat)
+        if residents.start_now(self.seat, call, self.now):
+            self.send([call])
+        else:
+            self.crew.add(call)
+
+    @rule(later=st.sampled_from([0.0, STUCK_SECONDS / 2, 1.0]))
+    def pump(self, later: float) -> None:
+        self.now += later
+        for _, batch in residents.give_out(self.crew.residents, self.now):
+            self.send(batch)
+
+    @rule()
+    def take_back(self) -> None:
+        if len(self.seat.under_way) > 1:
+            count = len(self.tokens)
+            self.tokens.clear()
+            self.crew.taken_back(self.seat, count)
+
+    @precondition(lambda self: self.running is None and self.frames)
+    @rule()
+    def read(self) -> None:
+        needs_token, number = self.frames.popleft()
+        if needs_token:
+            if self.in_hand is None:
+                if not self.tokens:
+                    return
+                self.in_hand = self.tokens.popleft()
+            if self.in_hand != number:
+                return
+            self.in_hand = None
+        self.running = number
+        self.begun.append(number)
+
+    @precondition(lambda self: self.running is not None)
+    @rule()
+    def end(self) -> None:
+        assert self.running is not None
+        self.answers.append(self.running)
+        self.running = None
+
+    @precondition(lambda self: self.answers)
+    @rule()
+    def hear(self) -> None:
+        while self.answers:
+            assert answered(self.crew, self.seat, self.answers.popleft(), self.now)
+
+    @invariant()
+    def each_begins_once_and_in_order(self) -> None:
+        if hasattr(self, "begun"):
+            assert self.begun == list(range(1, len(self.begun) + 1))
+
+    def teardown(self) -> None:
+        if not hasattr(self, "begun"):
+            return
+        for _ in range(10 * self.number + 10):  # in the end all have run
+            if self.running is not None:
+                self.end()
+            self.hear()
+            self.pump(0.0)
+            if self.frames:
+                self.read()
+        assert self.begun == list(range(1, self.number + 1))
+
+
+TestWithItsChannel = ChannelMachine.TestCase
+TestWithItsChannel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -189,7 +189,7 @@ class ProcessLane:
             raise self._broken() if self._broken else refused_call(function.name, self._closed)
         if function.kind == GENERATOR:
             raise generator_call(function.name)
-        if terms is not None or self._max_queue:
+        if (terms is not None or self._max_queue) and home is None:
             self._terms.refuse_if_full(function, terms)
         try:
             definition = self._definitions.find(fn)

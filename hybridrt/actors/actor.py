@@ -44,8 +44,11 @@ class ActorContext(Generic[T]):
         replicas = [Replica(self._plan) for _ in range(self._plan.options.replicas)]
         actor: Actor[T] = Actor(self._plan, replicas)
         self._actor = actor
+        await self._plan.posts.reserve_posts(len(replicas))
         try:
-            await _all_of([replica.build() for replica in replicas], first_error_ends_all=True)
+            await _all_of(
+                [replica.build(is_reserved=True) for replica in replicas], first_error_ends_all=True
+            )
         except BaseException:
             await _all_of([replica.end(is_calm=False) for replica in replicas])
             raise

@@ -8,7 +8,7 @@ from typing import Any
 from .._core.function import name_of
 from .actor import ActorContext
 from .methods import Methods
-from .plan import ActorOptions, OpenPost, Plan
+from .plan import ActorOptions, Plan, Posts
 
 
 def actor_of(
@@ -18,7 +18,7 @@ def actor_of(
     options: ActorOptions,
     *,
     loop: asyncio.AbstractEventLoop,
-    open_post: OpenPost,
+    posts: Posts,
     most: int,
 ) -> ActorContext[Any]:
     """An actor that is not built yet; at most ``most`` workers of one's own are to be had.
@@ -35,5 +35,5 @@ def actor_of(
         )
     methods = Methods(cls, lane=options.lane)
     return ActorContext(
-        Plan(loop=loop, open_post=open_post, methods=methods, args=args, kwargs=kwargs, options=options)
+        Plan(loop=loop, posts=posts, methods=methods, args=args, kwargs=kwargs, options=options)
     )

@@ -12,11 +12,20 @@ from .methods import Methods
 from .restart import Restart
 
 
-class OpenPost(Protocol):
-    """Opens a worker of one's own (``lifetime.OpenLanes.open_post``)."""
+class Posts(Protocol):
+    """Who has workers of one's own (``lifetime.OpenLanes``)."""
 
-    async def __call__(
-        self, lane: str, *, coroutines: bool = False, on_death: Callable[[], None] | None = None
+    async def reserve_posts(self, count: int) -> None:
+        """Wait until so many of them may be opened."""
+        ...
+
+    async def open_post(
+        self,
+        lane: str,
+        *,
+        coroutines: bool = False,
+        on_death: Callable[[], None] | None = None,
+        is_reserved: bool = False,
     ) -> Post:
         """A worker of one's own in this lane."""
         ...
@@ -51,7 +60,7 @@ class Plan:
     """One actor, as it was asked for."""
 
     loop: asyncio.AbstractEventLoop
-    open_post: OpenPost
+    posts: Posts
     methods: Methods
     args: tuple[Any, ...]
     kwargs: dict[str, Any] = field(repr=False)

@@ -53,16 +53,20 @@ class Replica:
     def _has_died(self) -> bool:
         return self._post is not None and self._post.gone is not None
 
-    async def build(self) -> None:
+    async def build(self, *, is_reserved: bool = False) -> None:
         """Open a worker and make the instance in it; nothing is left behind where that fails or is cancelled.
 
-        Raises what the constructor raises, and what opening a worker does.
+        ``is_reserved``: there is a place for its worker. Raises what the constructor raises, and what opening a worker
+        does.
         """
         plan = self._plan
         methods = plan.methods
         key = next(_keys)
-        post = await plan.open_post(
-            plan.options.lane, coroutines=methods.on_loop, on_death=partial(self._died, key)
+        post = await plan.posts.open_post(
+            plan.options.lane,
+            coroutines=methods.on_loop,
+            on_death=partial(self._died, key),
+            is_reserved=is_reserved,
         )
         try:
             builder = Builder(key, methods.cls, on_loop=methods.on_loop)
