@@ -19,6 +19,7 @@ _HOME_OF = {
     "Restart": "hybridrt.actors.restart",
     "batched": "hybridrt.actors.batched",
     "Stream": "hybridrt.streams.stream",
+    "MapResults": "hybridrt.streams.mapped",
     "Settings": "hybridrt._core.settings",
     "Explanation": "hybridrt._core.explanation",
     "Health": "hybridrt._core.health",
@@ -60,6 +61,7 @@ __all__ = [  # noqa: RUF022  (grouped as _HOME_OF is: what one types first comes
     "Restart",
     "batched",
     "Stream",
+    "MapResults",
     "Settings",
     "Explanation",
     "Health",
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
     )
     from .executor import ProcessPoolExecutor
     from .runtime import Runtime
+    from .streams.mapped import MapResults
     from .streams.stream import Stream
 
 

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, WeakSet, ref
 from ._core.explanation import Explanation, explain
 from ._core.function import COROUTINE, FunctionBook
 from ._core.gil import is_gil_off
-from ._core.placement import CPU_THREAD, LOOP, PROCESS, THREAD_ONLY, place, place_measured
+from ._core.placement import CPU_THREAD, LANES, LOOP, PROCESS, THREAD_ONLY, place, place_measured
 from ._core.settings import Settings
 from ._core.stats import Stats
 from ._core.terms import Terms
@@ -31,6 +31,8 @@ from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
+from .streams.batch_start import BatchStart
+from .streams.starting import MOST_ALONE, Means
 from .verbs import BoundOptions, LaneName, RestartName, Verbs, terms_of
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
@@ -198,6 +200,26 @@ class Runtime(Verbs):
 
         return open_stream(
             self._open_lanes(), self._book.look_up(fn), (fn, args, kwargs), lane=lane, timeout=timeout
+        )
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        self._check_here()
+        function = self._book.look_up(fn)
+        lanes = self._open_lanes()
+        lane: str | None = None
+        if not function.is_measured:
+            lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+        return Means(
+            loop=asyncio.get_running_loop(),
+            lane=lane if lane in LANES else None,
+            function=function,
+            processes=self.settings.processes if self._foreign is None else MOST_ALONE,
+            threads=self.settings.threads,
+            start=self._start,
+            # (a batch would be one call of a limited function, however many of it there are in it)
+            start_batch=None
+            if function.places is not None
+            else BatchStart(lanes, is_ours=self._foreign is None),
         )
 
     def share(self, obj: T) -> T:

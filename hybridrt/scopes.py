@@ -21,10 +21,12 @@ from .actors.actor import ActorContext
 from .actors.plan import ActorOptions
 from .actors.restart import Restart
 from .errors import RuntimeClosed
+from .streams.starting import Means
 from .verbs import BoundOptions, LaneName, RestartName, Verbs
 
 if TYPE_CHECKING:
     from .streams.feed import Feed
+    from .streams.flow import Flow
     from .streams.stream import Stream
 
 T = TypeVar("T")
@@ -39,13 +41,14 @@ class Scope(Verbs):
     concerns nobody else as long as it is caught. A job that is cancelled is no failure.
     """
 
-    __slots__ = ("_feeds", "_group", "_is_over", "_open", "_plain")
+    __slots__ = ("_feeds", "_flows", "_group", "_is_over", "_open", "_plain")
 
     def __init__(self, plain: Verbs) -> None:
         self._plain = plain
         self._group: TaskGroup | None = None
         self._open: set[Job[Any]] = set()
         self._feeds: WeakSet[Feed] = WeakSet()  # of streams
+        self._flows: WeakSet[Flow] = WeakSet()  # of maps
         self._is_over = False
 
     def options(
@@ -83,6 +86,8 @@ class Scope(Verbs):
             raise RuntimeClosed("this scope is left without having been entered")
         for feed in self._feeds:
             group.start_soon(feed.close)
+        for flow in self._flows:
+            group.start_soon(flow.close)
         for job in self._open:
             # Of calls that somebody awaits elsewhere, and that nobody does any more.
             group.start_soon(_end_of, job)
@@ -102,10 +107,7 @@ class Scope(Verbs):
         terms: Terms | None = None,
     ) -> Job[Any]:
         self._check_open()
-        job = self._plain._start(lane, fn, args, kwargs, terms)
-        self._open.add(job)
-        job.add_done_callback(self._open.discard)
-        return job
+        return self._awaited(self._plain._start(lane, fn, args, kwargs, terms))
 
     def _stream(
         self,
@@ -119,6 +121,25 @@ class Scope(Verbs):
         stream = self._plain._stream(lane, fn, args, kwargs, timeout)
         self._feeds.add(stream._feed)
         return stream
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        self._check_open()
+        means = self._plain._means(fn)
+        start_batch = means.start_batch
+
+        def start_batch_here(*batch: Any) -> Job[Any] | None:
+            self._check_open()
+            job = start_batch(*batch) if start_batch is not None else None
+            return self._awaited(job) if job is not None else None
+
+        return means._replace(
+            start=self._start, start_batch=start_batch and start_batch_here, keep=self._flows.add
+        )
+
+    def _awaited(self, job: Job[Any]) -> Job[Any]:
+        self._open.add(job)
+        job.add_done_callback(self._open.discard)
+        return job
 
     def _check_open(self) -> None:
         if self._group is None or self._is_over:

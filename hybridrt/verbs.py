@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import AsyncIterable, Callable, Coroutine, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
@@ -11,6 +11,8 @@ from ._core.terms import NO_TERMS, Terms
 from ._lanes.job import Job, ProcessJob, WaitingJob
 from .actors.plan import ActorOptions, require_replicas
 from .actors.restart import Restart, policy_of
+from .streams.starting import Means
+from .streams.verb import MapVerb
 
 if TYPE_CHECKING:
     from .actors.actor import ActorContext
@@ -23,7 +25,7 @@ LaneName: TypeAlias = Literal["loop", "thread", "process"]
 RestartName: TypeAlias = Literal["never", "on-crash"]
 
 
-class Verbs(ABC):
+class Verbs(MapVerb):
     """``to_thread``, ``to_process``, ``run`` and ``submit``, all of which start a job and, but for the last, await it.
 
     Each takes the function and its arguments as they are (``fn, /, *args, **kwargs``): options are never mixed into
@@ -245,6 +247,15 @@ class BoundOptions(Verbs):
             )
         self._refuse_terms("a stream")
         return self._plain._stream(lane or self._lane, fn, args, kwargs, self._timeout)
+
+    def _means(self, fn: Callable[..., Any]) -> Means:
+        plain = self._plain._means(fn)
+        return plain._replace(
+            lane=self._lane or plain.lane,
+            start=self._start,
+            start_batch=plain.start_batch if self._timeout is None and self._terms is None else None,
+            retries=self._retries,
+        )
 
 
 def terms_of(

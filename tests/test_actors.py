@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import contextlib
 import inspect
 import os
 import pickle
+import random
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 import acting
 import pytest
 from acting import Counter, Entered, Talker
-from helpers import exists, is_alive, until
+from helpers import a_seed, exists, is_alive, until
 
 import hybridrt
 from hybridrt import HybridrtError, NotSendable, Restart, Runtime, RuntimeClosed, WorkerCrashed
@@ -574,3 +578,84 @@ async def test_in_a_scope() -> None:
             assert await counter.add() == 1
         async with scope.options(replicas=2, restart="on-crash").actor(Counter) as counter:
             assert await counter.add() == 1
+
+
+async def test_classes_that_are_not_written_in_python() -> None:
+    async with Runtime(processes=1) as rt, rt.actor(collections.deque, [1, 2]) as queue:
+        await queue.append(3)
+        assert await queue.popleft() == 1
+        with pytest.raises(AttributeError, match="did you mean 'popleft'"):
+            _ = queue.poplef
+
+
+request_id: ContextVar[str] = hybridrt.register_contextvar(ContextVar("request_id_of_actors", default="none"))
+
+
+class Asker:
+    def which(self) -> str:
+        return request_id.get()
+
+
+class AskerLater:
+    async def which(self) -> str:
+        return request_id.get()
+
+
+@pytest.mark.parametrize("cls", [Asker, AskerLater])
+async def test_the_caller_s_context_travels_with_each_call(cls: type[Any]) -> None:
+    async with Runtime(processes=1) as rt, rt.actor(cls) as asker:
+        for word in ("one", "two"):
+            token = request_id.set(word)
+            assert await asker.which() == word
+            request_id.reset(token)
+        assert await asker.which() == "none"
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4, 6])
+@pytest.mark.parametrize("lane", ["process", "thread"])
+async def test_a_cancel_at_any_step_of_leaving_leaves_nothing(steps: int, lane: Any, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    async with Runtime(processes=1, own_workers=1) as rt:
+        context = rt.options(lane=lane).actor(Entered, str(ledger))
+        await context.__aenter__()
+        leaving = asyncio.ensure_future(context.__aexit__(None, None, None))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        leaving.cancel()
+        await asyncio.gather(leaving, return_exceptions=True)
+        async with rt.options(lane=lane).actor(Counter) as counter:
+            assert await counter.add() == 1
+
+
+@pytest.mark.parametrize("seed", [1, None])
+async def test_random_cancels_and_kills(seed: int | None, tmp_path: Path) -> None:
+    """Every call has an outcome, none has run twice, and what has a result has run."""
+    chance = random.Random(a_seed(seed))
+    path = tmp_path / "ledger"
+    path.touch()
+    policy = Restart(most=10_000, backoff=0.0)
+    async with Runtime(processes=1, interrupt_grace=0.2) as rt:
+        actor = rt.options(replicas=2, restart=policy).actor(acting.Slow, str(tmp_path / "begun"))
+        async with actor as slow:
+            calls: dict[int, asyncio.Task[None]] = {}
+            for number in range(400):
+                calls[number] = asyncio.ensure_future(slow.note(str(path), f"{number}"))
+                luck = chance.random()
+                if luck < 0.05 and (alive := sorted(pids(rt))):
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(chance.choice(alive), signal.SIGKILL)
+                elif luck < 0.15:
+                    calls[chance.randrange(number + 1)].cancel()
+                elif luck < 0.3:
+                    await asyncio.sleep(chance.random() * 0.01)
+            outcomes = await asyncio.gather(*calls.values(), return_exceptions=True)
+    ran = [int(line) for line in path.read_text().split()]
+    assert len(ran) == len(set(ran)), "none has run twice"
+    for number, outcome in enumerate(outcomes):
+        if outcome is None:
+            assert number in ran
+        elif isinstance(outcome, WorkerCrashed):
+            assert outcome.attempts == 1, "it had begun"
+        else:
+            assert isinstance(outcome, asyncio.CancelledError)
+    assert outcomes.count(None) > 200

@@ -10,6 +10,7 @@ import gc
 import itertools
 import os
 import random
+import signal
 import tempfile
 import threading
 import time
@@ -22,6 +23,7 @@ import yielding
 from helpers import a_seed, exists, is_alive, until
 
 from hybridrt import NotSendable, Runtime, RuntimeClosed, TaskExited, WorkerCrashed
+from hybridrt._engine import producer
 from hybridrt._engine.batch import MOST_ITEMS
 from hybridrt.streams.stream import Stream
 from hybridrt.verbs import LaneName
@@ -580,6 +582,13 @@ async def test_a_stream_that_was_started_in_a_scope_ends_with_it(tmp_path: Path)
             scope.stream(yielding.numbers, 3)
 
 
+async def test_a_worker_that_leaves_closes_what_is_open_in_it(tmp_path: Path) -> None:
+    call = (yielding.tidy, (str(tmp_path / "begun"), str(tmp_path / "ended"), "yield"), {})
+    async with Runtime(processes=1) as rt:
+        assert (await rt.to_process(producer.begin, 1, b"", call)).items == [0]
+    assert (tmp_path / "ended").read_text() == "GeneratorExit"
+
+
 # Context
 
 
@@ -601,7 +610,8 @@ async def test_the_context_is_that_of_the_call_and_one_for_the_whole_stream() ->
 
 
 @pytest.mark.parametrize("seed", [1, None])
-async def test_random_streams(seed: int | None, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [False, True], ids=["", "kills"])
+async def test_random_streams(seed: int | None, kills: bool) -> None:
     dice = random.Random(a_seed(seed))
 
     async def one(source: Source) -> None:
@@ -618,11 +628,19 @@ async def test_random_streams(seed: int | None, tmp_path: Path) -> None:
                         break
                     if dice.random() < 0.001:
                         await asyncio.sleep(dice.random() * 0.005)
+                    if kills and fate > 0.9 and len(got) == 10:
+                        os.kill(dice.choice([pid for pid in source.workers() if pid]), signal.SIGKILL)
         except TimeoutError:
             assert fate < 0.3
         except KeyError:
             assert name == "failing"
             assert len(got) == count
+        except WorkerCrashed:
+            assert kills
+            assert source.lane == "process"
+        else:
+            assert len(got) == (min(count, wanted) if wanted else count)
+            assert name == "numbers" or 0 < wanted <= count
         assert got == list(range(len(got)))
 
     async with Runtime(processes=2, own_workers=3) as rt:

@@ -2,7 +2,8 @@
 
 The parent writes there which call is to be interrupted (a signal alone cannot say it, and would land in the next
 call as well). The worker writes there which call it started last, so that its death is charged to that call alone,
-its process id and how much memory it has; and faulthandler writes the Python stack there when the worker crashes.
+which item of a batch it began last, its process id and how much memory it has; and faulthandler writes the Python
+stack there when the worker crashes.
 Behind the page there is the ring in which the worker holds answers.
 """
 
@@ -15,7 +16,9 @@ from .ring import FOOTPRINT, Ring
 
 _PAGE = 4096
 _SIZE = -(-(_PAGE + FOOTPRINT) // _PAGE) * _PAGE
-UNWANTED, STARTED, _MEMORY, _PID, _GIVEN_UP = range(5)
+UNWANTED, STARTED, _MEMORY, _PID, _GIVEN_UP, BATCH, BEGUN, CUT = range(8)
+ENDED = 1 << 32
+"""On the count of the items of a batch that have begun: all of these have ended, and no other will begin."""
 _MOST_STACK = 64 * 1024
 
 
@@ -56,6 +59,19 @@ class BlackBox:
     @started.setter
     def started(self, number: int) -> None:
         self.words[STARTED] = number
+
+    def begun(self, number: int) -> int:
+        """Of call ``number``, if it has a batch: how many of its items have begun, ENDED added where no more will."""
+        return self.words[BEGUN] if self.words[BATCH] == number else 0
+
+    @property
+    def cut(self) -> int:
+        """Number of the call whose batch is to be cut short."""
+        return self.words[CUT]
+
+    @cut.setter
+    def cut(self, number: int) -> None:
+        self.words[CUT] = number
 
     @property
     def memory(self) -> int:

@@ -166,6 +166,11 @@ class Child:
         self.box.unwanted = number
         self._signal(INTERRUPT)
 
+    def cut_short(self, number: int) -> None:
+        """Have call ``number``, a batch, tell what has ended of it, and begin no more of its items."""
+        self.box.cut = number
+        self._signal(INTERRUPT)
+
     def kill(self, reason: str = "") -> None:
         """SIGKILL, to the worker and to what its calls have started in its process group; ``reason`` is for reports."""
         if not self._has_ended():  # else the news is on its way, and we are late

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
+from .batch_call import BatchCall
 from .instances import FarMethod
 from .packing import Outgrown, pack_any
 from .parcel import dumps, fixed_state, is_importable, same_state
@@ -41,6 +42,10 @@ class _Entry:
         self.travels_whole = False
 
 
+def _source(fn: Callable[..., Any]) -> Callable[..., Any]:
+    return fn.fn if isinstance(fn, BatchCall) else fn
+
+
 class Definitions:
     """The functions that calls may name by number.
 
@@ -69,7 +74,7 @@ class Definitions:
             return entry.definition
         if entry.travels_whole:
             return None
-        state = fixed_state(fn)
+        state = fixed_state(_source(fn))
         if entry.definition is None or not same_state(state, entry.state):
             try:
                 data = pack_any(fn)
@@ -92,10 +97,11 @@ class Definitions:
             ref = weakref.ref(fn, self._forgetter(id(fn)))
         except TypeError:
             return None
-        if type(fn) is FarMethod or is_importable(fn):
+        source = _source(fn)
+        if type(fn) is FarMethod or is_importable(source):
             definition = Definition(next(self._numbers), next(self._versions), dumps(fn))
             state = _IMPORTABLE
-        elif not isinstance(fn, FunctionType):
+        elif not isinstance(source, FunctionType):
             return None
         self._entries[id(fn)] = _Entry(ref, definition, state)
         return definition

@@ -51,6 +51,10 @@ class Desk:
         # Memory to let go of where there is none left, so that this can be told; only a desk under a limit has some.
         self.spare: bytearray | None = None
         self.before_answer: Callable[[], None] | None = None
+        self.words: Any = [0] * 16
+        """Those of the black box, where there is one."""
+        self.cut_short: Callable[[], None] | None = None
+        """While the items of a batch run: tell what has ended, begin no more, give back the rest."""
         self._functions: dict[int, Any] = {}
         self._is_worker = True
         self.modules_known = sys.maxsize

@@ -12,7 +12,8 @@ kernel arbitrates, so a call is never run twice and never lost. The first call s
 Interrupts. The parent writes a call's number into the black box and sends a signal. The handler throws
 ``Interrupted`` only while that very call is running; it disarms itself first, so it throws once. It does not throw
 into an import, which would leave half a module behind for all calls to come, nor into logging's own lines, which take
-locks: the parent asks again until the grace is over.
+locks: the parent asks again until the grace is over. In the same way it asks for what has ended of a batch that takes
+long.
 
 Only the standard library is imported here, and asyncio not before a coroutine function arrives.
 """
@@ -48,6 +49,8 @@ class Worker:
         self._token_in_hand = -1
         self._box = box
         self._running = 0  # number of the call that may be interrupted now; minus that, once it was
+        self._is_telling = False  # of a batch, in the handler of an interrupt: another one has to wait
+        self._is_late = False
         self._coroutines: Callable[[Desk, wire.Frame], bool] | None = None
 
     def serve(self) -> None:
@@ -137,11 +140,27 @@ class Worker:
         return True
 
     def _on_interrupt(self, signum: int, at: FrameType | None) -> None:
-        if outlet.is_sending:
+        if self._is_telling:
+            self._is_late = True
+        elif outlet.is_sending:
             outlet.is_late = True
         elif self._running and self._running == self._box.unwanted and not _is_delicate(at):
             self._running = -self._running
             raise Interrupted("this call was cancelled")
+        elif (
+            self._running > 0
+            and self._running == self._box.cut
+            and self._desk.cut_short is not None
+            and not _is_delicate(at)
+        ):
+            self._is_telling = True
+            try:
+                self._desk.cut_short()
+            finally:
+                self._is_telling = False
+            if self._is_late:
+                self._is_late = False
+                self._on_interrupt(signum, at)
 
     def _is_unwanted(self) -> bool:
         running = self._running
@@ -180,6 +199,7 @@ def main(channel: socket, tokens: int, box: BlackBox, conditions: Conditions, ha
         os._exit(0)
     cap = conditions.take_on()
     desk = _desk(channel, box, cap, hatch, conditions.arenas)
+    desk.words = box.words
     if conditions.tells_memory:
         own = OwnMemory()
 

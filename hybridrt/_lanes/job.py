@@ -57,6 +57,7 @@ class ProcessJob(Job[T]):
     """A job of the process lane, with what the crew and the engine keep of a call."""
 
     __slots__ = (
+        "begun",
         "cost",
         "crashes",
         "definition",
@@ -71,6 +72,8 @@ class ProcessJob(Job[T]):
         "timing",
     )
 
+    begun: int
+    """Set when its worker has died under it: ``BlackBox.begun`` of it."""
     cost: float
     is_coroutine: bool
     definition: Definition | None
@@ -113,6 +116,11 @@ class ProcessJob(Job[T]):
             del self.instead
             run_it, *arguments = instead
             run_it(self, *arguments)
+
+    def cut_short(self) -> None:
+        """Have the worker that runs it, a batch, tell what has ended, and begin no more of its items."""
+        if self.seat is not None and not self.done():
+            self.seat.worker.cut_short(self.number)
 
     def let_go(self) -> None:
         """It is not to be sent again: its function and arguments may go."""

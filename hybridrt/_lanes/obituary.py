@@ -58,6 +58,7 @@ def charge(
         return
     job.let_go()
     counters.failed += 1
+    job.begun = child.box.begun(job.number)
     job.set_exception(crash_report(job, child, death, seconds, calls))
 
 

@@ -313,7 +313,7 @@ async def test_random_cancels_and_kills_of_large_and_small_calls(seed: int | Non
         await until(lambda: (rt.stats().processes.running, rt.stats().processes.waiting) == (0, 0))
         assert await rt.to_process(work.count_of, FILLER) == len(FILLER)
         lane = rt._open_lanes().processes
-        assert not lane._porters.is_busy and not lane._porters._in_stock  # type: ignore[attr-defined]
+        assert not lane._porters.is_busy and not lane._porters._line.stock  # type: ignore[attr-defined]
 
     lines = [line.split() for line in path.read_text().splitlines()]
     begun = [int(n) for what, n in lines if what == "begin"]

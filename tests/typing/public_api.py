@@ -2,7 +2,7 @@
 
 # pyright: strict, reportUnusedCoroutine=false
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from concurrent.futures import Future
 from contextvars import ContextVar
 from typing import assert_type
@@ -102,6 +102,47 @@ async def a_stream_gives_what_its_generator_yields(rt: hybridrt.Runtime) -> None
     rt.stream(lines)  # error
     rt.stream(main)  # error
     rt.stream(rows("x"))  # error
+
+
+def weigh(text: str, factor: int) -> float:
+    return len(text) * factor
+
+
+def of_five(a: int, b: str, c: bytes, d: float, e: bool) -> str:
+    return f"{a}{b}{c!r}{d}{e}"
+
+
+def of_six(a: int, b: int, c: int, d: int, e: int, f: int) -> str:
+    return f"{a}{b}{c}{d}{e}{f}"
+
+
+async def map_gives_what_its_function_returns(
+    rt: hybridrt.Runtime, texts: AsyncIterable[str], is_asked: bool
+) -> None:
+    assert_type(rt.map(size, ["x"]), hybridrt.MapResults[int])
+    assert_type(rt.map(fetch, texts, limit=3), hybridrt.MapResults[bytes])
+    async for result in rt.map(size, texts, ordered=False, progress="sizes"):
+        assert_type(result, int)
+    async with rt.map(weigh, texts, [1, 2]) as results:
+        assert_type(await anext(results), float)
+        await results.aclose()
+    assert_type(
+        rt.map(weigh, ["x"], range(3), return_exceptions=True), hybridrt.MapResults[float | Exception]
+    )
+    assert_type(rt.map(fetch, texts, return_exceptions=True), hybridrt.MapResults[bytes | Exception])
+    assert_type(rt.map(size, texts, return_exceptions=is_asked), hybridrt.MapResults[int | Exception])
+    assert_type(rt.options(lane="process").map(size, "xyz"), hybridrt.MapResults[int])
+    assert_type(rt.map(of_five, [1], texts, [b""], [1.0], [True]), hybridrt.MapResults[str])
+    assert_type(rt.map(of_six, [1], [1], [1], [1], [1], [1]), hybridrt.MapResults[str])
+    plain: AsyncIterator[int] = rt.map(size, texts)
+    assert_type(await anext(plain), int)
+    rt.map(size, [1])  # error
+    rt.map(size)  # error
+    rt.map(size, 3)  # error
+    rt.map(weigh, texts)  # error
+    rt.map(weigh, texts, ["x"])  # error
+    rt.map(size, texts, limit="many")  # error
+    rt.map(size, texts, chunksize=3)  # error
 
 
 async def the_ambient_functions_are_typed_alike() -> None:
