@@ -209,6 +209,7 @@ class Runtime(Verbs):
         lane: str | None = None
         if not function.is_measured:
             lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+        starter = BatchStart(lanes, is_ours=self._foreign is None)
         return Means(
             loop=asyncio.get_running_loop(),
             lane=lane if lane in LANES else None,
@@ -216,10 +217,7 @@ class Runtime(Verbs):
             processes=self.settings.processes if self._foreign is None else MOST_ALONE,
             threads=self.settings.threads,
             start=self._start,
-            # (a batch would be one call of a limited function, however many of it there are in it)
-            start_batch=None
-            if function.places is not None
-            else BatchStart(lanes, is_ours=self._foreign is None),
+            start_batch=starter if function.places is None else None,  # a batch would be one of its calls
         )
 
     def share(self, obj: T) -> T:
@@ -260,21 +258,17 @@ class Runtime(Verbs):
         ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
         ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
                        be run twice. What the function raises is its answer, and never retried
-        ``priority``   higher is sooner (0); one more is worth one second of waiting, so nothing waits for ever
-        ``deadline``   seconds from the call to its end; one that cannot make it any more is not started, what runs then
-                       is stopped, and either fails with DeadlineExceeded
-        ``key``        whose call it is (a tenant, a route): keys get fair shares of what is handed out, by the time
-                       that their calls take; all calls without a key are one. Priority counts within a key
-        ``weight``     how big its key's share is (1.0)
-        ``key_limit``  most calls of its key that run at once in a lane. Weight and limit are those that were said last
-        ``max_queue``  where so many calls wait in its lane already, raise QueueFull at once (None: the setting of the
-                       same name; 0: let any number wait)
+        ``priority``   higher is sooner (0); one more is worth one second of waiting. Within a key
+        ``deadline``   seconds from the call to its end: what cannot make it is not started, what runs then is stopped,
+                       and either fails with DeadlineExceeded
+        ``key``        whose call it is: keys get fair shares of time, by ``weight``; ``key_limit`` calls of one run at
+                       once in a lane. What was said of a key last holds. Calls without one have one in common
+        ``max_queue``  where so many calls wait in its lane, raise QueueFull (None: as the setting; 0: any number)
         ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
         ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
                        ``Restart``, which says how often and how soon
 
-        Raises ValueError or TypeError for what makes no sense. On somebody else's executor (``processes=executor``)
-        only ``deadline`` is of use, and calls there refuse the others with TypeError.
+        Raises ValueError or TypeError for what makes no sense. Somebody else's executor takes only ``deadline``.
         """
         return BoundOptions(
             self,
