@@ -270,14 +270,9 @@ class Runtime(Verbs):
 
         Raises ValueError or TypeError for what makes no sense. Somebody else's executor takes only ``deadline``.
         """
+        terms = terms_of(priority, deadline, key, weight, key_limit, max_queue)
         return BoundOptions(
-            self,
-            lane=lane,
-            timeout=timeout,
-            retries=retries,
-            terms=terms_of(priority, deadline, key, weight, key_limit, max_queue),
-            replicas=replicas,
-            restart=restart,
+            self, lane=lane, timeout=timeout, retries=retries, terms=terms, replicas=replicas, restart=restart
         )
 
     def _actor(
