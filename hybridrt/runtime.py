@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncGenerator, Callable, Hashable
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
 from contextvars import ContextVar, Token
 from importlib import import_module
@@ -27,13 +27,12 @@ from ._lanes.contract import FORKED, LEFT
 from ._lanes.executor import is_running_here
 from ._lanes.job import Job
 from .actors.plan import ActorOptions
-from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .files import AnyFile, BinaryFile, BinaryMode, TextFile, TextMode
 from .lifetime import OpenLanes, guard
 from .streams.batch_start import BatchStart
 from .streams.starting import MOST_ALONE, Means
-from .verbs import BoundOptions, LaneName, RestartName, Verbs, terms_of
+from .verbs import PlainVerbs
 from .watch.blocked import BlockedWatch
 from .watch.lag import LagWatch
 
@@ -54,7 +53,7 @@ _open_on_loop: WeakKeyDictionary[asyncio.AbstractEventLoop, list[ref[Runtime]]] 
 _entered_ones: WeakSet[Runtime] = WeakSet()
 
 
-class Runtime(Verbs):
+class Runtime(PlainVerbs):
     """Threads, worker processes and the event loop behind one ``await``; an async context manager.
 
     It belongs to the event loop that is running when it is entered. Entering is cheap: threads and processes start
@@ -236,44 +235,6 @@ class Runtime(Verbs):
         self._check_here()
         handle: Any = self._open_lanes().share(obj)
         return handle  # type: ignore[no-any-return]
-
-    def options(
-        self,
-        *,
-        lane: LaneName | None = None,
-        timeout: float | None = None,
-        retries: int = 0,
-        priority: float = 0.0,
-        deadline: float | None = None,
-        key: Hashable = None,
-        weight: float = 1.0,
-        key_limit: int | None = None,
-        max_queue: int | None = None,
-        replicas: int = 1,
-        restart: Restart | RestartName = "never",
-    ) -> BoundOptions:
-        """The same verbs with options; make it once, use it often.
-
-        ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
-        ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
-        ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
-                       be run twice. What the function raises is its answer, and never retried
-        ``priority``   higher is sooner (0); one more is worth one second of waiting. Within a key
-        ``deadline``   seconds from the call to its end: what cannot make it is not started, what runs then is stopped,
-                       and either fails with DeadlineExceeded
-        ``key``        whose call it is: keys get fair shares of time, by ``weight``; ``key_limit`` calls of one run at
-                       once in a lane. What was said of a key last holds. Calls without one have one in common
-        ``max_queue``  where so many calls wait in its lane, raise QueueFull (None: as the setting; 0: any number)
-        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
-        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
-                       ``Restart``, which says how often and how soon
-
-        Raises ValueError or TypeError for what makes no sense. Somebody else's executor takes only ``deadline``.
-        """
-        terms = terms_of(priority, deadline, key, weight, key_limit, max_queue)
-        return BoundOptions(
-            self, lane=lane, timeout=timeout, retries=retries, terms=terms, replicas=replicas, restart=restart
-        )
 
     def _actor(
         self, cls: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any], options: ActorOptions

@@ -19,10 +19,9 @@ from ._core.terms import Terms
 from ._lanes.job import Job
 from .actors.actor import ActorContext
 from .actors.plan import ActorOptions
-from .actors.restart import Restart
 from .errors import RuntimeClosed
 from .streams.starting import Means
-from .verbs import BoundOptions, LaneName, RestartName, Verbs
+from .verbs import PlainVerbs, Verbs
 
 if TYPE_CHECKING:
     from .streams.feed import Feed
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Scope(Verbs):
+class Scope(PlainVerbs):
     """The verbs of a runtime; whatever is started with them ends before the block does.
 
     The end of the block waits for every job. The first that fails cancels the others and the body of the block, and
@@ -50,20 +49,6 @@ class Scope(Verbs):
         self._feeds: WeakSet[Feed] = WeakSet()  # of streams
         self._flows: WeakSet[Flow] = WeakSet()  # of maps
         self._is_over = False
-
-    def options(
-        self,
-        *,
-        lane: LaneName | None = None,
-        timeout: float | None = None,
-        retries: int = 0,
-        replicas: int = 1,
-        restart: Restart | RestartName = "never",
-    ) -> BoundOptions:
-        """The same verbs with options, as ``Runtime.options`` has them; their jobs end in this scope too."""
-        return BoundOptions(
-            self, lane=lane, timeout=timeout, retries=retries, replicas=replicas, restart=restart
-        )
 
     def cancel(self) -> None:
         """Stop everything that was started here, and the body of the block at its next await; no error is raised."""

@@ -258,7 +258,60 @@ class BoundOptions(Verbs):
         )
 
 
-def terms_of(
+class PlainVerbs(Verbs):
+    """The verbs without options, which may be given some."""
+
+    __slots__ = ()
+
+    def options(
+        self,
+        *,
+        lane: LaneName | None = None,
+        timeout: float | None = None,
+        retries: int = 0,
+        priority: float = 0.0,
+        deadline: float | None = None,
+        key: Hashable = None,
+        weight: float = 1.0,
+        key_limit: int | None = None,
+        max_queue: int | None = None,
+        replicas: int = 1,
+        restart: Restart | RestartName = "never",
+    ) -> BoundOptions:
+        """The same verbs with options; make it once, use it often.
+
+        ``lane``       "loop", "thread" or "process": where ``run`` and ``submit`` put the call, whatever else is known
+        ``timeout``    seconds from the call to its end, waiting included; then TimeoutError, and the work is stopped
+        ``retries``    how often a call is run again where the death of its worker process lost it; for calls that may
+                       be run twice. What the function raises is its answer, and never retried
+        ``priority``   higher is sooner (0); one more is worth one second of waiting, so nothing waits for ever
+        ``deadline``   seconds from the call to its end; one that cannot make it any more is not started, what runs then
+                       is stopped, and either fails with DeadlineExceeded
+        ``key``        whose call it is (a tenant, a route): keys get fair shares of what is handed out, by the time
+                       that their calls take; all calls without a key are one. Priority counts within a key
+        ``weight``     how big its key's share is (1.0)
+        ``key_limit``  most calls of its key that run at once in a lane. Weight and limit are those that were said last
+        ``max_queue``  where so many calls wait in its lane already, raise QueueFull at once (None: the setting of the
+                       same name; 0: let any number wait)
+        ``replicas``   of an actor: so many instances, each in a worker of its own; a call goes to the least busy one
+        ``restart``    of an actor: whether its instance is built again where its worker dies: "never", "on-crash", or a
+                       ``Restart``, which says how often and how soon
+
+        Raises ValueError or TypeError for what makes no sense. On somebody else's executor (``processes=executor``)
+        only ``deadline`` is of use, and calls there refuse the others with TypeError.
+        """
+        return BoundOptions(
+            self,
+            lane=lane,
+            timeout=timeout,
+            retries=retries,
+            terms=_terms_of(priority, deadline, key, weight, key_limit, max_queue),
+            replicas=replicas,
+            restart=restart,
+        )
+
+
+def _terms_of(
     priority: float,
     deadline: float | None,
     key: Hashable,
