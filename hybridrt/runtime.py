@@ -208,6 +208,7 @@ class Runtime(PlainVerbs):
         lane: str | None = None
         if not function.is_measured:
             lane = place(function, threads_compute=self._has_cpu_threads and is_gil_off())
+        starter = BatchStart(lanes, is_ours=self._foreign is None)
         return Means(
             loop=asyncio.get_running_loop(),
             lane=lane if lane in LANES else None,
@@ -215,7 +216,7 @@ class Runtime(PlainVerbs):
             processes=self.settings.processes if self._foreign is None else MOST_ALONE,
             threads=self.settings.threads,
             start=self._start,
-            start_batch=BatchStart(lanes, is_ours=self._foreign is None),
+            start_batch=starter if function.places is None else None,  # a batch would be one of its calls
         )
 
     def share(self, obj: T) -> T:

@@ -239,6 +239,19 @@ def test_calls_without_a_key_are_one_key(stage: Stage) -> None:
     assert set(tenant) <= set(stage.take_all()[:21])
 
 
+def test_each_key_that_waits_has_the_same_part_of_a_bounded_queue(stage: Stage) -> None:
+    f = FakeFunction()
+    assert stage.queue.share_of("a", 10) == (0, 10)
+    for _ in range(6):
+        stage.add(f, Terms(key="a"))
+    assert stage.queue.share_of("a", 10) == (6, 10)
+    assert stage.queue.share_of("b", 10) == (0, 5)
+    stage.add(f, Terms(key="b"))
+    assert stage.queue.share_of("a", 10) == (6, 5)
+    stage.take_all()
+    assert stage.queue.share_of("a", 10) == (0, 10)
+
+
 def test_priority_orders_within_a_key(stage: Stage) -> None:
     f = FakeFunction().takes(0.01)
     a1, a2 = stage.add(f, Terms(key="a")), stage.add(f, Terms(key="a", priority=9))

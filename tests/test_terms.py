@@ -394,12 +394,12 @@ async def test_nothing_is_kept_of_calls_that_have_ended(lane: str, tmp_path: Pat
     async with one_worker(lane, tmp_path) as one:
         verbs = one.rt.options(lane=one.lane, deadline=LONG, key="k")
         kept = weakref.ref(await verbs.submit(Thing))
-        for _ in range(300):
-            await verbs.submit(work.double, 1)
+        for _ in range(4):
+            await asyncio.gather(*[verbs.submit(work.double, n) for n in range(100)])
         await until(lambda: gc.collect() >= 0 and kept() is None)
         lanes: Any = one.rt._open_lanes()
         gate = lanes.threads._queue._gate if lane == "thread" else lanes.processes._terms._gate
-        assert len(gate._dues) < 200
+        assert len(gate._dues) < 300
 
 
 class Thing:
@@ -556,6 +556,26 @@ async def test_a_limited_coroutine_that_waits_at_the_end_is_told_so() -> None:
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
+
+
+# Beside the verbs
+
+
+async def test_a_map_keeps_the_terms_of_its_calls(lane: str, tmp_path: Path) -> None:
+    limited = hybridrt.limit(1)(lambda number: alone(str(tmp_path), str(number)))
+    async with Runtime(threads=3, processes=3) as rt:
+        assert {most async for most in rt.options(lane=lane).map(limited, range(20))} == {1}  # type: ignore[arg-type]
+        urgent = rt.options(lane=lane, priority=3, key="a", deadline=LONG)  # type: ignore[arg-type]
+        assert [n async for n in urgent.map(work.double, range(20))] == [n * 2 for n in range(20)]
+
+
+async def test_actors_and_streams_have_no_queue_and_say_so() -> None:
+    async with Runtime(processes=1) as rt:
+        urgent = rt.options(priority=3)
+        with pytest.raises(ValueError, match="a worker of its own"):
+            urgent.actor(Thing)
+        with pytest.raises(ValueError, match="a worker of its own"):
+            urgent.stream(work.numbers, 3)
 
 
 # What makes no sense

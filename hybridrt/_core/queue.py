@@ -53,11 +53,11 @@ class Group:
 
     def __init__(self, queue: Queue[Any], key: Key) -> None:
         self._queue = queue
-        self.key = key
-        self.tag = 0.0
-        self.size = 0
+        self.key: Key = key
+        self.tag: float = 0.0
+        self.size: int = 0
         self.lines: dict[Places | None, list[tuple[float, int, Entry]]] = {}
-        self.stamp = 0  # that of its valid entry in the heap of groups; 0 where it has none
+        self.stamp: int = 0  # that of its valid entry in the heap of groups; 0 where it has none
         self.wants: tuple[Places, ...] = ()  # where it is set aside: that for which it waits
 
     @property

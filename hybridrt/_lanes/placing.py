@@ -204,8 +204,8 @@ def run_in_thread(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     context: Context,
-    terms: Terms | None,
-    since: float,
+    terms: Terms | None = None,
+    since: float = 0.0,
 ) -> None:
     """For ``ProcessJob.instead``: run its call in ``lane``, in this context; its outcome is that of the job.
 
