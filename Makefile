@@ -21,8 +21,8 @@ BIN := .venv/bin
 ONCE := $(foreach it,benchmarks benchmarks_placement chaos demo docs examples failures_table profile proof_holes,--ignore tests/test_$(it).py)
 # On this Python everything runs; on the newer ones what takes long runs on one of the two each, so that CI ends in time
 # (EVERYTHING=1: all of it on all of them).
-NOT_ON_3.12 := cargo porters listening web_server stdlib_executor capped faults/test_big_data map posts
-NOT_ON_3.13 := process_pool_executor blocked workforce lessons faults/test_large_calls faults/test_imports stream actors
+NOT_ON_3.12 := cargo porters listening web_server stdlib_executor capped faults/test_big_data map posts processes faults/test_deaths current
+NOT_ON_3.13 := process_pool_executor blocked workforce lessons faults/test_large_calls faults/test_imports stream actors terms faults/test_ends faults/test_cancels faults/test_surroundings lane_contract output context
 SKIPPED = $(if $(EVERYTHING),,$(foreach it,$(NOT_ON_$(1)),--ignore tests/$(if $(findstring /,$(it)),$(it),test_$(it)).py))
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 

@@ -61,7 +61,7 @@ def test_clear_functions_are_placed_right(
     # Where the probe has no CPU, a call that keeps the GIL or releases it may be taken for the other; nothing else may.
     assert {one.kind for one in wrong} <= {HOLDER, RELEASER}, told
     assert len(wrong) <= 4, told
-    assert status == 0
+    assert status == int(len(wrong) > 0.05 * len(placed))
     share = 1 - len(wrong) / len(CLEAR)
     assert f"run 1: {len(CLEAR) - len(wrong)} of {len(CLEAR)} placed right, {share:.1%}" in told
     assert saved["goals"][0]["value"] == pytest.approx(share)
