@@ -19,10 +19,12 @@ SHELL := /bin/bash
 BIN := .venv/bin
 # What measures, hunts or shows, and has little to do with the version of Python, runs on one of them only.
 ONCE := $(foreach it,benchmarks benchmarks_placement chaos demo docs examples failures_table profile proof_holes,--ignore tests/test_$(it).py)
-# On this Python everything runs; on the newer ones what takes long runs on one of the two each, so that CI ends in time
-# (EVERYTHING=1: all of it on all of them).
-NOT_ON_3.12 := cargo porters listening web_server stdlib_executor capped faults/test_big_data map posts processes faults/test_deaths current
-NOT_ON_3.13 := process_pool_executor blocked workforce lessons faults/test_large_calls faults/test_imports stream actors terms faults/test_ends faults/test_cancels faults/test_surroundings lane_contract output context
+# On this Python everything runs, on both event loops. The newer ones have one each, and what takes long runs on one of
+# the two, so that CI ends in time (EVERYTHING=1: all of it on all of them).
+NOT_ON_3.12 := cargo porters listening web_server stdlib_executor capped faults/test_big_data map posts
+NOT_ON_3.13 := process_pool_executor blocked workforce lessons faults/test_large_calls faults/test_imports stream actors
+LOOP_ON_3.12 := asyncio
+LOOP_ON_3.13 := uvloop
 SKIPPED = $(if $(EVERYTHING),,$(foreach it,$(NOT_ON_$(1)),--ignore tests/$(if $(findstring /,$(it)),$(it),test_$(it)).py))
 PYTEST := -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
@@ -84,7 +86,7 @@ $(VERSIONS:%=test-%) $(MORE:%=test-%): test-%: .venv
 	if [ -z "$$python" ]; then echo "== tests: Python $* is not here: skipped"; exit 0; fi; \
 	if [ ! -e .venvs/$*/.stamp ] || [ pyproject.toml -nt .venvs/$*/.stamp ]; then $(call environment,.venvs/$*,$$python,test); fi; \
 	echo "== tests: $$(.venvs/$*/bin/python -VV)"; \
-	.venvs/$*/bin/python $(PYTEST) $(ONCE) $(call SKIPPED,$*)
+	HYBRIDRT_TEST_LOOP=$(if $(EVERYTHING),,$(LOOP_ON_$*)) .venvs/$*/bin/python $(PYTEST) $(ONCE) $(call SKIPPED,$*)
 
 lint: .venv ## ruff: rules and format
 	@echo "== lint"

@@ -16,7 +16,7 @@ from typing import Any
 
 import hypothesis
 import pytest
-from loops import LOOPS
+from loops import ALL_LOOPS, LOOPS
 
 PATIENCE = 2.0  # seconds for what is on its way out (a reaped child, a closing thread) to be gone
 ON_LINUX = Path("/proc/self/fd").is_dir()
@@ -30,7 +30,7 @@ os.environ.update([MARK.split("=")])
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has started us in the background. What the tests start would inherit it, and be deaf to Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-for new_loop in LOOPS.values():
+for new_loop in ALL_LOOPS.values():
     new_loop().close()  # libuv opens a pipe with its first loop and keeps it for good: no test's leak
 hypothesis.settings.register_profile("here", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile(
