@@ -18,10 +18,8 @@ import sys
 import warnings
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import Executor
-from contextvars import copy_context
 from functools import partial
 from threading import get_ident
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from ._core.function import Function, FunctionBook
@@ -32,20 +30,18 @@ from ._core.settings import Settings
 from ._core.stats import LaneStats
 from ._core.terms import Terms
 from ._engine import shares
-from ._engine.packing import pickler
 from ._engine.shares import Sharing
-from ._engine.strict import StrictPickler
 from ._lanes import profile_file
 from ._lanes.contract import DROPPED, LEFT, Lane, Post
 from ._lanes.foreign import ForeignLane
-from ._lanes.job import Job, ProcessJob
+from ._lanes.job import Job
 from ._lanes.on_loop import LoopCalls
 from ._lanes.places import Places
-from ._lanes.placing import Placing, flattened, run_in_thread
+from ._lanes.placing import Placing, flattened, move
 from ._lanes.thread_post import ThreadPost
 from ._lanes.threads import ThreadLane
 from ._lanes.turns import Turns
-from .errors import HybridrtError, NotSendable, RuntimeClosed
+from .errors import HybridrtError, RuntimeClosed
 
 if TYPE_CHECKING:
     from ._engine.share_book import ShareBook
@@ -230,20 +226,11 @@ class OpenLanes:
         if lane == PROCESS:
             if type(fn) is partial:
                 fn, args, kwargs = flattened(fn, args, kwargs)
-            context = copy_context()  # the caller's, in which nothing is strict
-            token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
-            try:
-                job = (self.process_lane or self.processes).submit(function, fn, args, kwargs, terms)
-            except NotSendable:
-                lane = THREAD
-            else:
-                if isinstance(job, ProcessJob):
-                    since = 0.0 if terms is None else monotonic()
-                    call = (self.threads, function, fn, args, kwargs, context, terms, since)
-                    job.instead = (run_in_thread, *call)
+            processes = self.process_lane or self.processes
+            job = move(processes, self.threads, function, fn, args, kwargs, terms, here=fn)
+            if job is not None:
                 return job
-            finally:
-                pickler.reset(token)
+            lane = THREAD
         elif lane == TRIAL and self._turns.must_wait(function):
             return self._turns.wait(function, fn, args, kwargs, terms)
         if shares.in_use:

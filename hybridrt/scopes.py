@@ -162,6 +162,5 @@ async def _outcome_of(job: Job[Any]) -> None:
 
 def _each_once(errors: BaseExceptionGroup[Any]) -> BaseExceptionGroup[Any]:
     """A failure that the body met with as well, by awaiting the job, is one failure."""
-    seen: set[int] = set()
-    once = [exc for exc in errors.exceptions if id(exc) not in seen and not seen.add(id(exc))]  # type: ignore[func-returns-value]
+    once = list({id(exc): exc for exc in errors.exceptions}.values())
     return errors if len(once) == len(errors.exceptions) else errors.derive(once)

@@ -92,7 +92,7 @@ class Verbs(MapVerb):
     async def run(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
     async def run(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         """Run ``fn`` where it belongs: as declared (``@io_bound``, ``@cpu_bound``), a coroutine function on the loop,
-        anything else in a thread. ``Runtime.explain(fn)`` says where and why.
+        anything else in a thread or a process, by what was measured of it. ``Runtime.explain(fn)`` says where and why.
         """
         return await self._start(None, fn, args, kwargs)
 

@@ -7,9 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hybridrt import Runtime
+from hybridrt._core.function import Timing
+from hybridrt._core.limits import Places
 
 PATIENCE = 10.0
 FREE_THREADED = "t" in getattr(sys, "abiflags", "")
@@ -61,3 +64,17 @@ def a_seed(chosen: int | None) -> int:
 def id_of(value: object) -> str:
     """``str`` of a value without its address: the names of parametrized tests are the same in each process."""
     return re.sub(r" at 0x[0-9a-f]+", "", str(value))
+
+
+@dataclass(eq=False)
+class FakeFunction:
+    """As ``Function``, as far as a queue looks."""
+
+    name: str = "f"
+    places: Places | None = None
+    timing: Timing = field(default_factory=Timing)
+
+    def takes(self, seconds: float) -> FakeFunction:
+        for _ in range(3):
+            self.timing.record(seconds)
+        return self

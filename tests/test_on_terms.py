@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
+from helpers import FakeFunction
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -20,17 +21,6 @@ from hybridrt._core.terms import Terms
 
 WORKERS = 2
 QUICK = 20e-6
-
-
-@dataclass(eq=False)
-class FakeFunction:
-    places: Places | None = None
-    timing: Timing = field(default_factory=Timing)
-
-    def takes(self, seconds: float) -> FakeFunction:
-        for _ in range(3):
-            self.timing.record(seconds)
-        return self
 
 
 @dataclass(eq=False)
@@ -133,7 +123,7 @@ def test_the_first_call_on_terms_takes_those_along_that_wait_and_the_last_brings
 def test_no_worker_is_hired_for_what_may_not_start() -> None:
     stage = ACrew()
     stage.crew.seats.clear()
-    f = FakeFunction(Places(1))
+    f = FakeFunction(places=Places(1))
     for _ in range(5):
         stage.submit(f, None)
     assert stage.crew.workers_wanted() == 1
@@ -141,7 +131,7 @@ def test_no_worker_is_hired_for_what_may_not_start() -> None:
 
 def test_calls_of_a_limited_function_are_written_ahead_up_to_its_limit_only() -> None:
     stage = ACrew()
-    f = FakeFunction(Places(3)).takes(QUICK)
+    f = FakeFunction(places=Places(3)).takes(QUICK)
     for _ in range(10):
         stage.submit(f, None)
     assert len(stage.give_out()) == 3
@@ -161,8 +151,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.functions = [
             FakeFunction(),
             FakeFunction().takes(QUICK),
-            FakeFunction(Places(1)),
-            FakeFunction(Places(3)).takes(QUICK),
+            FakeFunction(places=Places(1)),
+            FakeFunction(places=Places(3)).takes(QUICK),
         ]
         self.calls: dict[int, FakeCall] = {}
         self.terms: dict[int, Terms | None] = {}

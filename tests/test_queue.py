@@ -7,36 +7,22 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from helpers import FakeFunction
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from hybridrt._core.accounts import Accounts, Entry
-from hybridrt._core.function import Timing
 from hybridrt._core.limits import Places
 from hybridrt._core.queue import AGEING_SECONDS, UNKNOWN_COST, Queue
 from hybridrt._core.terms import NO_TERMS, Terms
 
 SECONDS = 0.25
 """Times are told in quarters, which add up exactly."""
-
-
-@dataclass(eq=False)
-class FakeFunction:
-    """As ``Function``, as far as a queue looks."""
-
-    name: str = "f"
-    places: Places | None = None
-    timing: Timing = field(default_factory=Timing)
-
-    def takes(self, seconds: float) -> FakeFunction:
-        for _ in range(3):
-            self.timing.record(seconds)
-        return self
 
 
 @dataclass(eq=False)

@@ -28,7 +28,7 @@ class Job(asyncio.Future[T]):
     lane: str
     function: Function
     number: int
-    stop_work: Callable[[Any], None]
+    stop_work: Callable[[Any], object]
     """Set by the lane: stops the work of this job, which nobody waits for any more."""
 
     @property
@@ -203,19 +203,16 @@ class WaitingJob(Job[T]):
 def follow(job: Job[Any], inner: Job[Any]) -> None:
     """``inner`` does the work of ``job``, which has its lane and its outcome, and stops it when it is cancelled."""
     job.lane = inner.lane
-    job.stop_work = lambda _: _cancel(inner)
+    job.stop_work = lambda _: inner.cancel()
     inner.add_done_callback(lambda _: _hand_on(inner, job))
 
 
-def _cancel(job: Job[Any]) -> None:
-    job.cancel()
-
-
-def _hand_on(inner: Job[Any], job: Job[Any]) -> None:
+def _hand_on(inner: asyncio.Future[Any], job: Job[Any]) -> None:
+    """``job`` has the outcome of ``inner``, which is done; there is nothing left to be stopped."""
     if job.done():
         return
     if inner.cancelled():
-        job.cancel()
+        asyncio.Future.cancel(job)
     elif (exc := inner.exception()) is not None:
         job.set_exception(exc)
     else:
@@ -245,22 +242,12 @@ class LoopJob(Job[T]):
         """Take on the outcome of ``task``, and pass cancels on to it."""
         self._task = task
         self.stop_work = _cancel_task
-        task.add_done_callback(self._finish)
+        task.add_done_callback(lambda _: _hand_on(task, self))
 
     def cancel(self, msg: Any | None = None) -> bool:
         """Cancel the coroutine; one that has not begun never does."""
         task = self._task
         return super().cancel(msg) if task is None else task.cancel(msg)
-
-    def _finish(self, task: asyncio.Task[T]) -> None:
-        if self.done():
-            return
-        if task.cancelled():
-            asyncio.Future.cancel(self)
-        elif (exc := task.exception()) is not None:
-            self.set_exception(exc)
-        else:
-            self.set_result(task.result())
 
 
 def _cancel_task(job: LoopJob[Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable
-from contextvars import Context
+from contextvars import Context, copy_context
 from time import monotonic
 from types import MethodType
 from typing import Any
@@ -23,8 +23,11 @@ from .._core.placement import PROCESS, THREAD, TRIAL, place_measured
 from .._core.proof.plain import refusal_of
 from .._core.size_class import growth, size_class
 from .._core.terms import Terms
+from .._engine.packing import pickler
+from .._engine.strict import StrictPickler
+from ..errors import NotSendable
 from .contract import Lane
-from .job import ProcessJob, follow
+from .job import Job, ProcessJob, follow
 from .probe import Probe
 from .trials import OnTrial, Report, examined
 from .turns import Turns
@@ -196,7 +199,36 @@ def flattened(
     return part, args, kwargs
 
 
-def run_in_thread(
+def move(
+    processes: Lane,
+    threads: Lane,
+    function: Function,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    terms: Terms | None,
+    *,
+    here: Callable[..., Any],
+) -> Job[Any] | None:
+    """Start a call in a process that nobody has asked to go there; None where what it is given cannot be sent.
+
+    ``here`` is called in a thread in its place where it turns out later that it cannot be in a process.
+    """
+    context = copy_context()  # the caller's, in which nothing is strict
+    token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
+    try:
+        job = processes.submit(function, fn, args, kwargs, terms)
+    except NotSendable:
+        return None
+    finally:
+        pickler.reset(token)
+    if isinstance(job, ProcessJob):
+        since = 0.0 if terms is None else monotonic()
+        job.instead = (_run_in_thread, threads, function, here, args, kwargs, context, terms, since)
+    return job
+
+
+def _run_in_thread(
     job: ProcessJob[Any],
     lane: Lane,
     function: Function,

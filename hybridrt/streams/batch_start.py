@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextvars import copy_context
 from functools import partial
-from time import monotonic
 from typing import Any, Protocol
 
 from .._core.function import Function
@@ -13,13 +11,10 @@ from .._core.placement import CPU_THREAD, PROCESS, THREAD
 from .._core.terms import Terms
 from .._engine import shares
 from .._engine.batch_call import BatchCall
-from .._engine.packing import pickler
-from .._engine.strict import StrictPickler
 from .._lanes.contract import Lane
-from .._lanes.job import Job, ProcessJob
-from .._lanes.placing import Placing, run_in_thread
+from .._lanes.job import Job
+from .._lanes.placing import Placing, move
 from .._lanes.threads import ThreadLane
-from ..errors import NotSendable
 
 
 class Lanes(Protocol):
@@ -75,20 +70,8 @@ class BatchStart:
             return self._start_in_thread(lane, own, call, args, terms)
         if type(call.fn) is partial or not self._is_ours:
             return None  # of a partial only the parts are known to be harmless
-        context = copy_context()  # the caller's, in which nothing is strict
-        token = pickler.set(StrictPickler)  # only plain data goes where nobody has asked to go
-        try:
-            job = self._lanes.processes.submit(own, call, args, {}, terms)
-        except NotSendable:
-            return None
-        finally:
-            pickler.reset(token)
-        if isinstance(job, ProcessJob):
-            since = 0.0 if terms is None else monotonic()
-            job.instead = (
-                run_in_thread, self._lanes.threads, own, call.in_thread, args, {}, context, terms, since
-            )  # fmt: skip
-        return job
+        lanes = self._lanes
+        return move(lanes.processes, lanes.threads, own, call, args, {}, terms, here=call.in_thread)
 
     def _start_in_thread(
         self, lane: str, own: Function, call: BatchCall, args: tuple[Any, ...], terms: Terms | None
